@@ -1,4 +1,11 @@
-"""The repository's own checks: who may import whom, and which claims are checked."""
+"""
+The repository's own checks.
 
-__all__: list[str] = []
+| module | the question it answers |
+| --- | --- |
+| `fp_workbook.layering` | Does every stage import only what it declares, and declare only earlier stages? |
+| `fp_workbook.ledger` | Has every claim of the book a test that could refute it? |
+"""
+
+__all__ = ["layering", "ledger"]  # in reading order: the page lists them
 __version__ = "0.1.0"

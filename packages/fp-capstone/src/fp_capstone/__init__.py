@@ -1,4 +1,83 @@
-"""Capstone: A transformer trained with every backward pass written by hand."""
+r"""
+Capstone: a transformer trained with every backward pass written by hand.
 
-__all__: list[str] = []
+A language model is a function from the tokens so far to a distribution over the next one. This chapter builds the
+function that modern models use, a decoder-only transformer, from a dozen operations, and derives for each of them how a
+small change of its inputs changes the loss. Put together, the derivations *are* the training code: no automatic
+differentiation runs anywhere. At the end the model trains on real text, in minutes, on a laptop's processor, and
+predicts text that it has never seen better than any table of counts.
+
+| section | the question it answers |
+| --- | --- |
+| `fp_capstone.linear` | How does a matrix learn from the error at its output? |
+| `fp_capstone.embedding` | How does a token become a vector, and where does its gradient go? |
+| `fp_capstone.norms` | What keeps activations from growing, and what does that cost on the way back? |
+| `fp_capstone.activations` | Where does the bend come from that makes depth useful? |
+| `fp_capstone.dropout` | How does forgetting at random help? |
+| `fp_capstone.rotary` | How can an inner product know a distance? |
+| `fp_capstone.cross_entropy` | What does a wrong belief cost? |
+| `fp_capstone.attention` | How does one position read from others, and only from earlier ones? |
+| `fp_capstone.parameters` | Where do the numbers live? |
+| `fp_capstone.block` | Why can a gradient pass through a hundred layers? |
+| `fp_capstone.model` | How do the parts make one model and one gradient? |
+| `fp_capstone.generation` | How does the model write, and compute each position once? |
+| `fp_capstone.parallel` | How do several cores share a step? |
+| `fp_capstone.corpus` | Which text does the model see, and which does it never see? |
+| `fp_capstone.evaluation` | Is it better than counting, beyond chance? |
+| `fp_capstone.settings` | What can be chosen? |
+| `fp_capstone.training` | How does one step follow another, so that a resumed run is the same run? |
+| `fp_capstone.run` | What does a run leave behind, whatever kills it? |
+| `fp_capstone.figures` | What did the run look like? |
+| `fp_capstone.display` | What does it look like while it runs? |
+| `fp_capstone.cli` | The commands `fp-capstone train`, `generate` and `eval`. |
+
+You need stages 1 and 2 for the mathematics (probability, logarithms, the chain rule); the rest is derived where it is
+used. Weights and settings are those of Hugging Face's Llama and GPT-2 families (`fp_transformer.config`).
+
+**Left out here, so far**: the ladder of speed from loops to the limit of the machine, recomputation of activations, and
+the learner's own backward passes in place of ours. They come with the chapter's second part.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fp_capstone.model import Model as Model
+    from fp_capstone.parallel import ThreadedGradients as ThreadedGradients
+
+__all__ = [
+    "linear",
+    "embedding",
+    "norms",
+    "activations",
+    "dropout",
+    "rotary",
+    "cross_entropy",
+    "attention",
+    "parameters",
+    "block",
+    "model",
+    "generation",
+    "parallel",
+    "corpus",
+    "evaluation",
+    "settings",
+    "training",
+    "run",
+    "figures",
+    "display",
+    "cli",
+]  # the sections, in reading order
 __version__ = "0.1.0"
+
+_SECTION_OF = {"Model": "model", "ThreadedGradients": "parallel"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SECTION_OF:
+        return getattr(import_module(f"{__name__}.{_SECTION_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SECTION_OF])

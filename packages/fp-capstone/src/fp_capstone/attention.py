@@ -1,0 +1,262 @@
+r"""
+Causal self-attention: each position reads from the positions before it.
+
+A linear map mixes the entries of one position; attention mixes *positions*. Each position asks a question (its
+**query**), offers an index entry (its **key**) and a content (its **value**), and receives an average of the contents,
+weighted by how well their keys answer its question.
+
+You need: softmax and its gradient (`fp_capstone.cross_entropy`), the linear map (`fp_capstone.linear`).
+
+## Derivation: one head
+
+For $T$ positions with queries, keys and values $Q, K, V \in \mathbb{R}^{T \times D}$,
+
+$$
+\begin{aligned}
+S_{ij} &= \frac{1}{\sqrt D} \sum_d Q_{id} K_{jd} \quad (j \le i), \qquad
+S_{ij} = -\infty \quad (j > i), && \text{(T1)} \\
+P_{ij} &= \frac{e^{S_{ij}}}{\sum_{k \le i} e^{S_{ik}}}, && \text{(T2)} \\
+Y_{id} &= \sum_{j \le i} P_{ij} V_{jd}. && \text{(T3)}
+\end{aligned}
+$$
+
+The factor $1 / \sqrt D$: if the entries of a query and a key are independent with mean zero and variance one, then each
+product $Q_{id} K_{jd}$ has mean zero and variance one, the sum of $D$ of them has variance $D$, and the factor brings
+it back to one. Without it the softmax of a wide head saturates and its gradient vanishes.
+
+**Claim** `capstone.causality`. $Y_i$ does not depend on $Q_j$, $K_j$, $V_j$ for any $j > i$.
+
+**Proof.** (T3) for row $i$ uses $P_{ij}$ and $V_j$ with $j \le i$; (T2) for row $i$ uses $S_{ik}$ with $k \le i$; (T1)
+for those uses $Q_i$ and $K_k$ with $k \le i$. $\blacksquare$
+
+The mask has to come *before* the softmax: masked after it, the denominator of (T2) still holds the future's scores, and
+the future leaks through the normalisation.
+
+## Derivation: the backward pass
+
+**Claim** `capstone.softmax-backward`. For $p = \operatorname{softmax}(s)$ and the cotangent
+$h = \partial \ell / \partial p$, $\partial \ell / \partial s_j = p_j \big( h_j - \sum_k p_k h_k \big)$.
+
+**Proof.** By the quotient rule,
+
+$$
+\frac{\partial p_k}{\partial s_j}
+ = \frac{[k = j]\, e^{s_k}}{\sum_m e^{s_m}} - \frac{e^{s_k} e^{s_j}}{\big( \sum_m e^{s_m} \big)^2}
+ = p_k \big( [k = j] - p_j \big).
+$$
+
+Then $\sum_k h_k p_k ([k = j] - p_j) = p_j h_j - p_j \sum_k h_k p_k$. $\blacksquare$
+
+**Claim** `capstone.attention-backward`. With the cotangent $G = \partial \ell / \partial Y$,
+
+$$
+\begin{aligned}
+\frac{\partial \ell}{\partial V} &= P^\top G, && \text{(T4)} \\
+H &= G V^\top, && \text{(T5)} \\
+\delta_i &= \sum_d G_{id} Y_{id}, && \text{(T6)} \\
+Z_{ij} &= P_{ij} (H_{ij} - \delta_i), && \text{(T7)} \\
+\frac{\partial \ell}{\partial Q} &= \tfrac{1}{\sqrt D} Z K, \qquad
+\frac{\partial \ell}{\partial K} = \tfrac{1}{\sqrt D} Z^\top Q. && \text{(T8)}
+\end{aligned}
+$$
+
+**Proof.** $Y = PV$ is linear in each factor, so (L2) of `fp_capstone.linear` gives (T4) and
+$\partial \ell / \partial P = G V^\top = H$. Each row of $P$ is a softmax, so by the claim above
+$\partial \ell / \partial S_{ij} = P_{ij} ( H_{ij} - \sum_k P_{ik} H_{ik} )$. The inner sum needs no second pass over
+the row:
+
+$$
+\sum_k P_{ik} H_{ik} = \sum_k P_{ik} \sum_d G_{id} V_{kd} = \sum_d G_{id} \sum_k P_{ik} V_{kd}
+  = \sum_d G_{id} Y_{id} = \delta_i.
+$$
+
+So $Z = \partial \ell / \partial S$; where $j > i$, $P_{ij} = 0$ and so $Z_{ij} = 0$: no gradient crosses the mask.
+Finally $S = Q K^\top / \sqrt D$ is linear in each factor, and (L2) gives (T8). $\blacksquare$
+
+## Many heads, and shared keys
+
+Attention runs $H$ times side by side on separate slices of the width, so that a position can ask several questions at
+once. In **grouped-query** attention (Ainslie and others 2023) only the queries have $H$ heads; keys and values have
+$H_{kv}$, and each serves a group of $H / H_{kv}$ consecutive query heads. Nothing new has to be derived: a key head is
+an input used several times, so its gradient is the sum over its group. The code gets that sum for free by stacking the
+group's queries into one taller $Q$, whose rows all meet the same $K$ and $V$: (T4) and (T8) then sum over rows of all
+heads of the group.
+
+With dropout on the weights, (T3) uses $P \odot M$ in place of $P$; then
+$\partial \ell / \partial P = M \odot (G V^\top)$, (T4) uses $P \odot M$ as well, and (T6) still holds, because
+$\sum_k P_{ik} M_{ik} \sum_d G_{id} V_{kd} = \sum_d G_{id} Y_{id}$ with the $Y$ that was computed.
+
+**Cost.** Queries are taken in blocks of rows, and a block meets only the keys up to its own last row. With $T / R$
+blocks of $R$ rows the share of the square that is computed is $\frac{1}{2} (1 + R / T)$, so little of the masked half
+is ever touched, and a block's scores stay in the cache.
+
+## In practice
+
+The probabilities are kept for the backward pass, $O(T^2)$ numbers a head. FlashAttention keeps one number a row and
+recomputes the rest; stage 5 derives it.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from fp_capstone.dropout import dropout_mask
+
+__all__ = ["AttentionTape", "causal_attention", "causal_attention_backward"]
+
+ROWS = 64  # of a query block: 64 x 256 scores of four heads take 256 KiB, which a core's cache holds
+
+
+class AttentionTape(NamedTuple):
+    """What the backward pass needs: the inputs, the output, and each block's weights (and their dropout masks)."""
+
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    y: np.ndarray
+    weights: list[np.ndarray]
+    masks: list[np.ndarray]
+
+
+def causal_attention(
+    q: Float[np.ndarray, "B R H D"],
+    k: Float[np.ndarray, "B T K D"],
+    v: Float[np.ndarray, "B T K D"],
+    dropout: float = 0.0,
+    rng: np.random.Generator | None = None,
+    keep: bool = False,
+) -> tuple[Float[np.ndarray, "B R H D"], AttentionTape | None]:
+    """
+    Attention (T1) to (T3) of the last `R` positions to all `T` positions up to their own.
+
+    In training `R` equals `T`. In generation the keys and values of earlier positions come from a cache, and only
+    the queries of the new ones are given.
+
+    Parameters
+    ----------
+    q
+        Queries of the last `R <= T` positions, `H` heads.
+    k, v
+        Keys and values of all positions, `K` heads, where `K` divides `H`; views will do.
+    dropout, rng
+        Probability of erasing a weight, and the source of randomness; without `rng` nothing is erased.
+    keep
+        Keep what the backward pass needs.
+
+    Returns
+    -------
+    y : ndarray
+        Shape `B R H D`.
+    tape : AttentionTape or None
+        For `causal_attention_backward`.
+
+    Examples
+    --------
+    The first position can only attend to itself; the second averages two equally good matches:
+
+    >>> q = np.zeros((1, 2, 1, 2))
+    >>> v = np.array([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    >>> causal_attention(q, q, v)[0][0, :, 0]
+    array([[1., 2.],
+           [2., 3.]])
+    """
+    B, R, H, D = q.shape
+    T, K = k.shape[1:3]
+    scale = 1 / math.sqrt(D)
+    y = np.empty((B, R, H, D), q.dtype)
+    weights: list[np.ndarray] = []
+    masks: list[np.ndarray] = []
+    for b in range(B):
+        k_t, v_b = k[b].transpose(1, 2, 0), v[b].transpose(1, 0, 2)  # K D T, K T D: views
+        for start, stop in _blocks(R):
+            seen = T - R + stop  # keys up to the block's last row
+            S = _stack(q[b, start:stop], K, scale) @ k_t[:, :, :seen]  # K, group x rows, seen
+            _mask(S, stop - start)
+            S -= S.max(axis=-1, keepdims=True)
+            np.exp(S, out=S)
+            S /= S.sum(axis=-1, keepdims=True)
+            P = S
+            if rng is not None and dropout > 0:
+                M = dropout_mask(S.shape, dropout, rng, S.dtype)
+                P = S * M
+                if keep:
+                    masks.append(M)
+            y[b, start:stop] = _unstack(P @ v_b[:, :seen], H)
+            if keep:
+                weights.append(S)
+    return y, AttentionTape(q, k, v, y, weights, masks) if keep else None
+
+
+def causal_attention_backward(
+    g: Float[np.ndarray, "B T H D"], tape: AttentionTape
+) -> tuple[Float[np.ndarray, "B T H D"], Float[np.ndarray, "B T K D"], Float[np.ndarray, "B T K D"]]:
+    """
+    Gradients (T4) to (T8) of attention.
+
+    Parameters
+    ----------
+    g
+        Gradient of the loss with respect to the output, shape `B T H D`.
+    tape
+        From the forward pass, with as many queries as keys.
+
+    Returns
+    -------
+    dq, dk, dv : ndarray
+        Gradients with respect to queries, keys and values, in their shapes.
+    """
+    q, k, v, y, weights, masks = tape
+    B, T, H, D = q.shape
+    K = k.shape[2]
+    scale = 1 / math.sqrt(D)
+    dq, dk, dv = np.empty(q.shape, q.dtype), np.zeros(k.shape, k.dtype), np.zeros(v.shape, v.dtype)
+    index = 0
+    for b in range(B):
+        k_b, v_t = k[b].transpose(1, 0, 2), v[b].transpose(1, 2, 0)  # K T D, K D T
+        dk_b, dv_b = dk[b].transpose(1, 0, 2), dv[b].transpose(1, 0, 2)
+        for start, stop in _blocks(T):
+            P = weights[index]
+            G = _stack(g[b, start:stop], K)
+            Y = _stack(y[b, start:stop], K)
+            Z = G @ v_t[:, :, :stop]  # forward: Y = P V, so H = G V^T
+            kept = P
+            if masks:
+                kept = P * masks[index]
+                Z *= masks[index]
+            dv_b[:, :stop] += kept.transpose(0, 2, 1) @ G  # forward: Y = P V, so dV = P^T G
+            Z -= np.einsum("krd,krd->kr", G, Y)[:, :, None]  # forward: P = softmax(S)
+            Z *= P
+            # forward: S = Q K^T / sqrt(D)
+            dq[b, start:stop] = _unstack(Z @ k_b[:, :stop], H)
+            dk_b[:, :stop] += Z.transpose(0, 2, 1) @ _stack(q[b, start:stop], K, scale)
+            index += 1
+    dq *= scale
+    return dq, dk, dv
+
+
+def _blocks(T: int) -> list[tuple[int, int]]:
+    return [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
+
+
+def _stack(x: Float[np.ndarray, "rows H D"], K: int, scale: float = 1.0) -> Float[np.ndarray, "K stacked D"]:
+    """Stack the rows of the query heads that share a key head."""
+    rows, H, D = x.shape
+    grouped = x.reshape(rows, K, H // K, D).transpose(1, 2, 0, 3)
+    out = np.empty(grouped.shape, x.dtype)
+    np.multiply(grouped, x.dtype.type(scale), out=out)
+    return out.reshape(K, H // K * rows, D)
+
+
+def _unstack(x: Float[np.ndarray, "K stacked D"], H: int) -> Float[np.ndarray, "rows H D"]:
+    """The inverse of `_stack`."""
+    K, stacked, D = x.shape
+    return x.reshape(K, H // K, stacked * K // H, D).transpose(2, 0, 1, 3).reshape(-1, H, D)
+
+
+def _mask(S: Float[np.ndarray, "K stacked seen"], rows: int) -> None:
+    """Forbid the future: of each block only the last `rows` columns reach past the diagonal."""
+    K, stacked, seen = S.shape
+    corner = S.reshape(K, stacked // rows, rows, seen)[..., seen - rows :]
+    corner += np.triu(np.full((rows, rows), -np.inf, S.dtype), 1)

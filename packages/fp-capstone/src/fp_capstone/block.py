@@ -1,0 +1,237 @@
+r"""
+The block: attention, then a feed-forward layer, each added to a stream that runs straight through.
+
+You need: all the sections before this one.
+
+## Derivation
+
+The **residual stream** $x$, one row of width $C$ a position, passes through the blocks. Each block reads it through a
+norm and adds what it found, first by attention, then by a feed-forward layer of two linear maps with a bend between
+them:
+
+$$
+\begin{aligned}
+x' &= x + \operatorname{attention}(\operatorname{norm}_1(x)), && \text{(B1)} \\
+x'' &= x' + \operatorname{feedforward}(\operatorname{norm}_2(x')). && \text{(B2)}
+\end{aligned}
+$$
+
+**Claim** `capstone.residual-backward`. For $y = x + f(x)$ and the cotangent $g$,
+$\partial \ell / \partial x = g + J_f(x)^\top g$, where $J_f$ is the matrix of partial derivatives of $f$: whatever $f$
+does, the gradient itself arrives unchanged, plus what comes back through $f$.
+
+**Proof.** $\partial y_i / \partial x_j = [i = j] + \partial f_i / \partial x_j$. Multiply by $g_i$ and sum over $i$.
+$\blacksquare$
+
+So after any number of blocks the gradient at the bottom contains the gradient at the top as a summand, and depth alone
+cannot make it vanish. Because norms stand inside the branches ("pre-norm"), nothing on the stream itself ever rescales
+it.
+
+The rest of the backward pass is the forward pass read from the bottom up, each line replaced by its backward line.
+
+## In practice
+
+The first transformers normalised the stream itself, after each addition, and needed careful warmup; GPT-2 moved the
+norm into the branch, and nearly all models since keep it there. Dropout, in the GPT-2 family, acts on the attention
+weights and on each branch before it is added.
+"""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from fp_capstone.activations import gelu, gelu_backward, swiglu, swiglu_backward
+from fp_capstone.attention import AttentionTape, causal_attention, causal_attention_backward
+from fp_capstone.dropout import dropout_mask
+from fp_capstone.linear import linear, linear_backward
+from fp_capstone.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
+from fp_capstone.parameters import LayerArrays
+from fp_capstone.rotary import rotate, rotate_back
+from fp_transformer.config import TransformerConfig
+
+__all__ = ["block", "block_backward", "norm", "norm_backward", "BlockTape", "Past"]
+
+Rotary = tuple[np.ndarray, np.ndarray]
+NormTape = tuple[np.ndarray, np.ndarray]
+
+
+@runtime_checkable
+class Past(Protocol):
+    """Where the keys and values of earlier positions are kept (`fp_capstone.generation.LayerCache`)."""
+
+    def extend(self, k: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Append the new positions' keys and values; return those of all positions."""
+        ...
+
+
+class BlockTape(NamedTuple):
+    """What the backward pass of one block needs, in the order in which the forward pass made it."""
+
+    n1: np.ndarray
+    norm1: NormTape
+    attention: AttentionTape
+    mask1: np.ndarray | None
+    n2: np.ndarray
+    norm2: NormTape
+    h: np.ndarray
+    bend: np.ndarray
+    f: np.ndarray
+    mask2: np.ndarray | None
+
+
+def block(
+    x: Float[np.ndarray, "B T C"],
+    p: LayerArrays,
+    config: TransformerConfig,
+    rotary: Rotary | None,
+    rng: np.random.Generator | None = None,
+    past: Past | None = None,
+    keep: bool = False,
+) -> tuple[Float[np.ndarray, "B T C"], BlockTape | None]:
+    """
+    One block, (B1) then (B2).
+
+    Parameters
+    ----------
+    x
+        The residual stream, shape `B T C`.
+    p
+        The block's parameters.
+    config
+        Heads, family, dropout.
+    rotary
+        Cosines and sines of these positions, or None for learned positions.
+    rng
+        Source of dropout's randomness; without it nothing is erased.
+    past
+        Keys and values of earlier positions, in generation.
+    keep
+        Keep what the backward pass needs.
+
+    Returns
+    -------
+    x : ndarray
+        The stream after the block, shape `B T C`.
+    tape : BlockTape or None
+        For `block_backward`.
+    """
+    B, T, C = x.shape
+    H, K, D = config.n_heads, config.n_kv_heads, config.d_head
+    x = x.reshape(-1, C)
+
+    n1, tape1 = norm(x, p.norm1, p.norm1_bias, config.norm_eps)
+    qkv = linear(n1, p.qkv, p.qkv_bias).reshape(B, T, H + 2 * K, D)
+    q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]
+    if rotary is not None:
+        q, k = rotate(q, *rotary), rotate(k, *rotary)
+    if past is not None:
+        k, v = past.extend(k, v)
+    y, attention = causal_attention(q, k, v, config.dropout, rng, keep)
+    branch = linear(y.reshape(-1, C), p.out, p.out_bias)
+    mask1 = _erase(branch, config, rng)
+    branch += x  # (B1)
+    x = branch
+
+    n2, tape2 = norm(x, p.norm2, p.norm2_bias, config.norm_eps)
+    h = linear(n2, p.up, p.up_bias)
+    f, bend = swiglu(h) if config.is_llama else gelu(h)
+    branch = linear(f, p.down, p.down_bias)
+    mask2 = _erase(branch, config, rng)
+    branch += x  # (B2)
+
+    tape = None
+    if keep and attention is not None:
+        tape = BlockTape(n1, tape1, attention, mask1, n2, tape2, h, bend, f, mask2)
+    return branch.reshape(B, T, C), tape
+
+
+def block_backward(
+    g: Float[np.ndarray, "B T C"],
+    tape: BlockTape,
+    p: LayerArrays,
+    dp: LayerArrays,
+    config: TransformerConfig,
+    rotary: Rotary | None,
+) -> Float[np.ndarray, "B T C"]:
+    """
+    The backward pass of `block`, line by line from its end.
+
+    Parameters
+    ----------
+    g
+        Gradient of the loss with respect to the stream after the block, shape `B T C`.
+    tape
+        From the forward pass.
+    p
+        The block's parameters.
+    dp
+        Overwritten with their gradients.
+    config, rotary
+        As in the forward pass.
+
+    Returns
+    -------
+    ndarray
+        Gradient with respect to the stream before the block, shape `B T C`.
+    """
+    B, T, C = g.shape
+    H, K, D = config.n_heads, config.n_kv_heads, config.d_head
+    g = g.reshape(-1, C)
+
+    # forward: x'' = x' + mask2 * down(bend(up(norm2(x'))))
+    branch = g if tape.mask2 is None else g * tape.mask2
+    df = linear_backward(branch, tape.f, p.down, dp.down, dp.down_bias)
+    dh = swiglu_backward(df, tape.h, tape.bend) if config.is_llama else gelu_backward(df, tape.h, tape.bend)
+    dn2 = linear_backward(dh, tape.n2, p.up, dp.up, dp.up_bias)
+    dx = norm_backward(dn2, tape.norm2, p.norm2, dp.norm2, dp.norm2_bias)
+    dx += g  # the stream itself: `capstone.residual-backward`
+    g = dx
+
+    # forward: x' = x + mask1 * out(attention(rotate(qkv(norm1(x)))))
+    branch = g if tape.mask1 is None else g * tape.mask1
+    dy = linear_backward(branch, tape.attention.y.reshape(-1, C), p.out, dp.out, dp.out_bias)
+    dq, dk, dv = causal_attention_backward(dy.reshape(B, T, H, D), tape.attention)
+    if rotary is not None:
+        dq, dk = rotate_back(dq, *rotary), rotate_back(dk, *rotary)
+    dqkv = np.concatenate((dq, dk, dv), axis=2).reshape(-1, (H + 2 * K) * D)
+    dn1 = linear_backward(dqkv, tape.n1, p.qkv, dp.qkv, dp.qkv_bias)
+    dx = norm_backward(dn1, tape.norm1, p.norm1, dp.norm1, dp.norm1_bias)
+    dx += g
+    return dx.reshape(B, T, C)
+
+
+def norm(
+    x: Float[np.ndarray, "N C"], gain: Float[np.ndarray, " C"], bias: Float[np.ndarray, " C"] | None, eps: float
+) -> tuple[Float[np.ndarray, "N C"], NormTape]:
+    """LayerNorm where there is a bias, RMSNorm where there is none; the output, and what its backward pass needs."""
+    if bias is None:
+        y, xhat, r = rms_norm(x, gain, eps)
+    else:
+        y, xhat, r = layer_norm(x, gain, bias, eps)
+    return y, (xhat, r)
+
+
+def norm_backward(
+    g: Float[np.ndarray, "N C"],
+    tape: NormTape,
+    gain: Float[np.ndarray, " C"],
+    dgain: Float[np.ndarray, " C"],
+    dbias: Float[np.ndarray, " C"] | None,
+) -> Float[np.ndarray, "N C"]:
+    """The backward pass of `norm`: overwrites `dgain` and `dbias`, returns the gradient of `x`."""
+    xhat, r = tape
+    if dbias is None:
+        return rms_norm_backward(g, xhat, r, gain, dgain)
+    return layer_norm_backward(g, xhat, r, gain, dgain, dbias)
+
+
+def _erase(
+    branch: Float[np.ndarray, "N C"], config: TransformerConfig, rng: np.random.Generator | None
+) -> Float[np.ndarray, "N C"] | None:
+    """Dropout in place; the mask, or None where nothing is erased."""
+    if rng is None or config.dropout == 0:
+        return None
+    mask = dropout_mask(branch.shape, config.dropout, rng, branch.dtype)
+    branch *= mask
+    return mask

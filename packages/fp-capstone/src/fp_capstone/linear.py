@@ -1,0 +1,117 @@
+r"""
+The linear map: where nearly all of a transformer's arithmetic is.
+
+Every other operation of the model rearranges, rescales or bends numbers; the linear map mixes them. A row
+$x \in \mathbb{R}^I$ goes in, a row $y \in \mathbb{R}^O$ comes out, and the matrix $W \in \mathbb{R}^{I \times O}$ holds
+what was learned.
+
+You need: the multivariate chain rule (stage 2).
+
+## Derivation
+
+For $N$ rows at once, stacked in $X \in \mathbb{R}^{N \times I}$, with one bias $b \in \mathbb{R}^O$ for all of them,
+
+$$Y = X W + b, \qquad Y_{no} = \sum_i X_{ni} W_{io} + b_o. \qquad \text{(L1)}$$
+
+A loss $\ell$ depends on $X$, $W$ and $b$ only through $Y$. Write $G_{no} = \partial \ell / \partial Y_{no}$ for the
+gradient that arrives from above (the **cotangent**).
+
+**Claim** `capstone.linear-backward`. If $Y = XW + b$ and $G = \partial \ell / \partial Y$, then
+
+$$
+\frac{\partial \ell}{\partial X} = G W^\top, \qquad
+\frac{\partial \ell}{\partial W} = X^\top G, \qquad
+\frac{\partial \ell}{\partial b_o} = \sum_n G_{no}. \qquad \text{(L2)}
+$$
+
+**Proof.** By the chain rule over all entries of $Y$, for any scalar $\theta$ that $Y$ depends on,
+
+$$
+\frac{\partial \ell}{\partial \theta} = \sum_{n, o} G_{no} \frac{\partial Y_{no}}{\partial \theta}. \qquad \text{(L3)}
+$$
+
+1. Take $\theta = X_{mj}$. By (L1), $\partial Y_{no} / \partial X_{mj} = [n = m]\, W_{jo}$, so only the
+   terms with $n = m$ stay:
+   $\partial \ell / \partial X_{mj} = \sum_o G_{mo} W_{jo} = (G W^\top)_{mj}$.
+2. Take $\theta = W_{jp}$. Then $\partial Y_{no} / \partial W_{jp} = X_{nj} [o = p]$, so only the terms with $o = p$
+   stay: $\partial \ell / \partial W_{jp} = \sum_n X_{nj} G_{np} = (X^\top G)_{jp}$.
+3. Take $\theta = b_p$. Then $\partial Y_{no} / \partial b_p = [o = p]$, which leaves $\sum_n G_{np}$. $\blacksquare$
+
+The shapes alone nearly give the answer: $G W^\top$ is the only product of $G$ and $W$ with the shape of $X$.
+
+**Cost.** The forward pass takes $2NIO$ floating-point operations, a multiplication and an addition for each triple
+$(n, i, o)$; the backward pass takes two products of the same size, $4NIO$. That is the "$6ND$" of a training step, two
+for the forward pass and four for the backward one, per token and per parameter.
+
+## In practice
+
+Two conventions are in use. PyTorch's `Linear`, and so the Llama family's files, keep $W^\top$, of shape (out, in);
+GPT-2's files keep $W$, of shape (in, out). The model stores what the files store and hands a transposed *view* to the
+functions below: BLAS reads either order at full speed, so nothing is copied.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = ["linear", "linear_backward"]
+
+
+def linear(
+    x: Float[np.ndarray, "N I"], W: Float[np.ndarray, "I O"], b: Float[np.ndarray, " O"] | None = None
+) -> Float[np.ndarray, "N O"]:
+    """
+    Apply the linear map (L1) to every row.
+
+    Parameters
+    ----------
+    x
+        Rows, shape `N I`.
+    W
+        Weights, shape `I O`; a transposed view will do.
+    b
+        Bias, shape `O`, or None.
+
+    Returns
+    -------
+    ndarray
+        `x @ W + b`, shape `N O`.
+
+    Examples
+    --------
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]), np.array([5.0]))
+    array([[16.]])
+    """
+    y = x @ W
+    if b is not None:
+        y += b
+    return y
+
+
+def linear_backward(
+    g: Float[np.ndarray, "N O"],
+    x: Float[np.ndarray, "N I"],
+    W: Float[np.ndarray, "I O"],
+    dW: Float[np.ndarray, "I O"],
+    db: Float[np.ndarray, " O"] | None = None,
+) -> Float[np.ndarray, "N I"]:
+    """
+    Gradients (L2) of the linear map.
+
+    Parameters
+    ----------
+    g
+        Gradient of the loss with respect to the output, shape `N O`.
+    x, W
+        What the forward pass was given.
+    dW, db
+        Overwritten with the gradients of the weights and of the bias.
+
+    Returns
+    -------
+    ndarray
+        Gradient with respect to `x`, shape `N I`.
+    """
+    np.matmul(x.T, g, out=dW)  # forward: Y = X W, so dW = X^T G
+    if db is not None:
+        np.sum(g, axis=0, out=db)  # forward: + b on every row
+    return g @ W.T  # forward: Y = X W, so dX = G W^T

@@ -1,0 +1,49 @@
+"""Mirrors src/fp_capstone/parallel.py."""
+
+import numpy as np
+import pytest
+
+from fp_capstone.model import Model
+from fp_capstone.parallel import ThreadedGradients
+from fp_transformer.config import TransformerConfig
+
+CONFIG = TransformerConfig.gpt2(vocab_size=11, context_length=7, n_layers=2, n_heads=3, d_model=6, dropout=0.2)
+
+
+def case(rows):
+    rng = np.random.default_rng(0)
+    return Model(CONFIG, rng, np.float64), rng.integers(0, 11, (rows, 7)), rng.integers(0, 11, (rows, 7))
+
+
+@pytest.mark.claim("capstone.shards")
+@pytest.mark.parametrize(("rows", "threads"), [(5, 2), (7, 3), (2, 5), (3, 1)])
+def test_shares_of_unequal_size_give_the_gradient_of_the_whole_batch(rows, threads):
+    model, ids, targets = case(rows)
+    loss, grads = ThreadedGradients(model, threads)(ids, targets)
+    expected_loss, expected = model.loss_and_grads(ids, targets)
+    assert loss == pytest.approx(expected_loss, rel=1e-13)
+    for name, g in expected.items():
+        np.testing.assert_allclose(grads[name], g, atol=1e-14, err_msg=name)  # the same sum of order 1, grouped
+
+
+def test_the_same_seed_gives_the_same_bits_with_dropout():
+    model, ids, targets = case(5)
+    threaded = ThreadedGradients(model, 2)
+    results = []
+    for seed in (1, 1, 2):
+        loss, grads = threaded(ids, targets, np.random.default_rng(seed))
+        results.append((loss, {name: g.copy() for name, g in grads.items()}))
+    assert results[0][0] == results[1][0] != results[2][0]
+    for name, g in results[0][1].items():
+        np.testing.assert_array_equal(g, results[1][1][name])
+
+
+def test_no_threads_are_refused():
+    with pytest.raises(ValueError, match="n_threads must be at least 1, got 0"):
+        ThreadedGradients(case(1)[0], 0)
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    model, ids, targets = case(4)
+    with pytest.raises(ValueError, match="vocabulary"):
+        ThreadedGradients(model, 2)(ids + 11, targets)

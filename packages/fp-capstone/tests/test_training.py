@@ -1,0 +1,215 @@
+"""Mirrors src/fp_capstone/training.py."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fp_capstone import Model, ThreadedGradients
+from fp_capstone.settings import Settings
+from fp_capstone.training import Trainer, Windows, model_config
+from fp_transformer.checkpoint import load_tensors, save_tensors
+
+
+class Bigram:
+    """A table of logits: the smallest model that learns."""
+
+    def __init__(self, V):
+        self.table = np.zeros((V, V))
+
+    def parameters(self):
+        return {"table": self.table}
+
+    def loss_and_grads(self, ids, targets, rng=None):
+        z = self.table[ids]
+        p = np.exp(z - z.max(axis=-1, keepdims=True))
+        p /= p.sum(axis=-1, keepdims=True)
+        loss = float(-np.log(np.take_along_axis(p, targets[..., None], -1)).mean())
+        np.put_along_axis(p, targets[..., None], np.take_along_axis(p, targets[..., None], -1) - 1, -1)
+        grad = np.zeros_like(self.table)
+        np.add.at(grad, ids.reshape(-1), p.reshape(-1, p.shape[-1]) / targets.size)
+        return loss, {"table": grad}
+
+
+SMALL = Settings(context_length=7, batch_size=5, n_steps=40, warmup=4, lr=0.1, clip=10.0, weight_decay=0.0)
+TEXT = np.random.default_rng(13).integers(0, 11, 503)
+
+
+def trainer_of(settings=SMALL, text=TEXT):
+    model = Bigram(11)
+    return Trainer(model, model.loss_and_grads, text, settings), model
+
+
+@pytest.mark.claim("capstone.epoch-coverage")
+@pytest.mark.parametrize(("n", "window"), [(14, 7), (53, 7), (97, 5), (11, 3), (23, 1)])
+def test_an_epoch_meets_every_token_at_most_once_and_the_inner_ones_at_every_place(n, window):
+    places = {t: set() for t in range(n)}
+    for seed in range(40 * window):
+        windows = Windows(np.arange(n), np.random.default_rng(seed))
+        first, targets = windows.draw(window, 1)
+        offset, count = int(first.min() % window), 1 + windows.order.size
+        seen = targets.reshape(-1).tolist()
+        place = {t: i for i, t in enumerate(seen)}
+        for _ in range(windows.order.size):
+            row = windows.draw(window, 1)[1].reshape(-1).tolist()
+            place |= {t: i for i, t in enumerate(row)}
+            seen += row
+        assert len(seen) == len(set(seen)) == count * window  # at most once
+        assert count == (n - 1 - offset) // window  # all windows that exist
+        assert n - len(seen) <= 2 * window - 1
+        for t, i in place.items():
+            places[t].add(i)
+        assert all(t in place for t in range(window, n - window + 1))  # with certainty
+    # with 40 T seeds a place is never drawn with probability below T (1 - 1/T)^(40 T) < 1e-16
+    assert all(places[t] == set(range(window)) for t in range(window, n - window + 1))
+
+
+def test_a_batch_may_reach_into_the_next_epochs():
+    inputs, targets = Windows(np.arange(29), np.random.default_rng(0)).draw(7, 31)
+    assert inputs.shape == targets.shape == (31, 7)
+
+
+def test_another_window_begins_a_new_epoch():
+    windows = Windows(np.arange(101), np.random.default_rng(0))
+    windows.draw(7, 3)
+    assert windows.draw(13, 2)[0].shape == (2, 13)
+    assert windows.order.size == (101 - 1 - int(windows.order.min() % 13)) // 13 - 2
+
+
+def test_a_text_that_is_barely_long_enough_gives_its_one_window():
+    inputs, targets = Windows(np.arange(8), np.random.default_rng(0)).draw(7, 2)
+    assert inputs.tolist() == [list(range(7))] * 2
+    assert targets.tolist() == [list(range(1, 8))] * 2
+    with pytest.raises(ValueError, match="need 9 tokens, the text has 8"):
+        Windows(np.arange(8), np.random.default_rng(0)).draw(8, 1)
+
+
+@pytest.mark.claim("capstone.accumulation")
+def test_micro_batches_make_the_step_of_the_whole_batch():
+    whole, one = trainer_of(replace(SMALL, batch_size=15))
+    parts, other = trainer_of(replace(SMALL, batch_size=5, accumulation=3))
+    for _ in range(5):
+        a, b = whole.step(), parts.step()
+        assert (a.tokens, b.tokens) == (105, 105)
+        # 1e-12: float64 sums of about 100 terms in another order
+        assert a.loss == pytest.approx(b.loss, rel=1e-12)
+        assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-12)
+        # 1e-9: AdamW divides by the root of small squares
+        np.testing.assert_allclose(one.table, other.table, atol=1e-9)
+
+
+def test_training_lowers_the_loss():
+    text = np.tile(np.arange(11), 50)  # each token decides the next
+    trainer, _ = trainer_of(replace(SMALL, n_steps=200), text)
+    records = [trainer.step() for _ in range(200)]
+    assert records[0].loss == pytest.approx(np.log(11))
+    assert records[-1].loss < 0.1
+
+
+def test_the_first_step_runs_at_the_first_rate_of_the_warmup():
+    for schedule in ("cosine", "linear", "constant"):
+        trainer, _ = trainer_of(replace(SMALL, schedule=schedule))
+        rates = [trainer.step().lr for _ in range(40)]
+        np.testing.assert_allclose(rates[:4], [0.025, 0.05, 0.075, 0.1])
+        assert max(rates) == pytest.approx(0.1)
+        assert (rates[-1] == pytest.approx(0.1)) is (schedule == "constant")
+
+
+def test_clipping_bounds_the_gradient_that_the_optimizer_sees():
+    trainer, _ = trainer_of(replace(SMALL, clip=1e-3))
+    assert trainer.step().grad_norm > 1e-3  # before clipping
+
+
+def test_weights_decay_only_if_they_are_matrices():
+    config = model_config(replace(SMALL, d_model=8, n_layers=1, n_heads=2), 11)
+    for optimizer in ("muon", "adamw"):
+        model = Model(config, np.random.default_rng(0))
+        before = {name: array.copy() for name, array in model.parameters().items()}
+
+        def nothing(ids, targets, rng, model=model):
+            return 1.0, {name: np.zeros_like(array) for name, array in model.parameters().items()}
+
+        Trainer(model, nothing, TEXT, replace(SMALL, optimizer=optimizer, weight_decay=0.5)).step()
+        for name, array in model.parameters().items():
+            assert (array == before[name]).all() == (array.ndim == 1), name
+
+
+def test_short_windows_come_first_with_as_many_tokens_to_a_step():
+    trainer, _ = trainer_of(replace(SMALL, context_length=8, short_window=2, short_share=0.5))
+    records = [trainer.step() for _ in range(40)]
+    assert [r.window for r in records] == [2] * 20 + [8] * 20
+    assert {r.tokens for r in records} == {40}
+    longer, _ = trainer_of(replace(SMALL, short_window=1000))
+    assert longer.step().window == 7  # never longer than the context
+
+
+def test_a_diverged_step_is_refused_and_changes_nothing():
+    model = Bigram(11)
+    trainer = Trainer(model, lambda *_: (float("nan"), {"table": np.zeros((11, 11))}), TEXT, SMALL)
+    with pytest.raises(FloatingPointError, match="diverged in step 1: loss nan"):
+        trainer.step()
+    assert trainer.step_number == 0
+    assert not model.table.any()
+
+
+def transformer_trainer(settings, model=None):
+    model = model or Model(model_config(settings, 11), np.random.default_rng(3))
+    return Trainer(model, ThreadedGradients(model, 2), TEXT, settings), model
+
+
+@pytest.mark.claim("capstone.resume")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": "adamw", "accumulation": 3},
+        {"family": "gpt2", "dropout": 0.2},
+        {"short_window": 3, "short_share": 0.45},
+    ],
+)
+def test_a_run_that_was_saved_and_loaded_goes_on_to_the_same_bits(tmp_path, change):
+    settings = Settings(
+        d_model=12, n_layers=2, n_heads=2, context_length=7, batch_size=5, n_steps=20, warmup=3, threads=2, **change
+    )
+    straight, one = transformer_trainer(settings)
+    losses = [straight.step().loss for _ in range(20)]
+
+    broken, model = transformer_trainer(settings)
+    first = [broken.step().loss for _ in range(10)]
+    model.save(tmp_path / "model")
+    save_tensors(tmp_path / "training.safetensors", broken.tensors())
+    (tmp_path / "state.json").write_text(json.dumps(broken.state()))
+    resumed, other = transformer_trainer(settings, Model.load(tmp_path / "model"))
+    resumed.restore(load_tensors(tmp_path / "training.safetensors"), json.loads((tmp_path / "state.json").read_text()))
+
+    assert losses == first + [resumed.step().loss for _ in range(10)]
+    assert straight.state() == resumed.state()
+    for name, array in one.parameters().items():
+        np.testing.assert_array_equal(array, other.parameters()[name], err_msg=name)
+    for name, array in straight.tensors().items():
+        np.testing.assert_array_equal(array, resumed.tensors()[name], err_msg=name)
+
+
+def test_without_its_generator_a_resumed_run_would_be_another():
+    straight, _ = transformer_trainer(replace(SMALL, d_model=12, n_heads=2, n_layers=1))
+    state, tensors = straight.state(), straight.tensors()
+    straight.step()
+    assert state["rng"] != straight.state()["rng"]
+    assert tensors["order"].size != straight.tensors()["order"].size
+
+
+def test_the_state_of_another_training_is_refused():
+    trainer, _ = trainer_of()
+    other, _ = transformer_trainer(replace(SMALL, d_model=12, n_heads=2, n_layers=1))
+    with pytest.raises(ValueError, match=r"missing: m\.table"):
+        trainer.restore(other.tensors(), other.state())
+
+
+def test_settings_that_make_no_model_are_refused():
+    with pytest.raises(ValueError, match="d_model must be a multiple of n_heads"):
+        model_config(Settings(d_model=50, n_heads=4), 11)
+    with pytest.raises(ValueError, match="llama family has no dropout"):
+        model_config(Settings(dropout=0.1), 11)
+    with pytest.raises(ValueError, match="one key-value head per query head"):
+        model_config(Settings(family="gpt2", n_kv_heads=2), 11)

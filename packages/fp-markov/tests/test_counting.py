@@ -1,0 +1,101 @@
+"""Mirrors src/fp_markov/counting.py."""
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fp_markov import count_ngrams
+
+texts = st.lists(st.integers(0, 3), min_size=5, max_size=40).map(np.array)
+
+
+def as_tuples(levels, n):
+    """The n-grams that the keys of level n stand for."""
+    level = levels[n - 1]
+    last = (level.keys % level.vocab_size).tolist()
+    before = as_tuples(levels, n - 1) if n > 1 else [()]
+    return [(*before[c], w) for c, w in zip(level.contexts.tolist(), last, strict=True)]
+
+
+@pytest.mark.claim("markov.chain-rule")
+@given(arrays(np.float64, (3, 3, 3, 3), elements=st.floats(0.01, 1.0)))
+def test_the_chain_rule_on_every_text_of_four_tokens(weights):
+    joint = weights / weights.sum()
+    for text in product(range(3), repeat=4):
+        factors = [joint[text[: t + 1]].sum() / joint[text[:t]].sum() for t in range(4)]
+        assert np.prod(factors) == pytest.approx(joint[text], rel=1e-12)  # a few roundings
+
+
+@pytest.mark.claim("markov.counting-is-mle")
+@given(texts, arrays(np.float64, (4, 4), elements=st.floats(0.01, 1.0)))
+def test_no_bigram_model_fits_a_text_better_than_its_relative_frequencies(text, weights):
+    level = count_ngrams(text, 2, 4)[1]
+    tokens = count_ngrams(text, 1, 4)[0].keys  # rank of a context -> token
+    N = np.zeros((4, 4))
+    N[tokens[level.contexts], level.keys % 4] = level.counts
+    seen = N.sum(axis=1) > 0
+    best = N[seen] / N[seen].sum(axis=1, keepdims=True)
+    q = (weights / weights.sum(axis=1, keepdims=True))[seen]
+    likelihood = np.sum(N[seen] * np.log(np.where(N[seen] > 0, best, 1)))
+    # the gap is a sum of divergences, each at least |p - q|_1^2 / 2 (Pinsker)
+    gap = np.sum(N[seen].sum(axis=1) * np.abs(best - q).sum(axis=1) ** 2 / 2)
+    assert np.sum(N[seen] * np.log(q)) <= likelihood - gap + 1e-9
+
+
+@pytest.mark.claim("markov.packed-keys")
+@given(texts, st.integers(1, 5))
+def test_keys_stand_for_the_ngrams_one_to_one_and_in_order(text, order):
+    levels = count_ngrams(text, order, vocab_size=4)
+    for n in range(1, order + 1):
+        expected = Counter(tuple(text[i : i + n].tolist()) for i in range(len(text) - n + 1))
+        assert as_tuples(levels, n) == sorted(expected)
+        assert levels[n - 1].counts.tolist() == [expected[gram] for gram in sorted(expected)]
+        assert levels[n - 1].keys.max() < (len(text) + 1) * 4
+
+
+@given(texts, st.integers(1, 5))
+def test_suffixes_and_the_opening_are_right(text, order):
+    levels = count_ngrams(text, order, vocab_size=4)
+    for n in range(1, order + 1):
+        grams, shorter = as_tuples(levels, n), as_tuples(levels, n - 1) if n > 1 else [()]
+        assert [shorter[s] for s in levels[n - 1].suffixes] == [gram[1:] for gram in grams]
+        assert grams[levels[n - 1].opening] == tuple(text[:n].tolist())
+
+
+def test_find_returns_ranks_and_minus_one_for_what_is_absent():
+    levels = count_ngrams(np.array([0, 1, 0, 2]), 2, vocab_size=5)
+    first = levels[0].find(np.zeros(4, np.int64), np.array([0, 2, 3, 4]))
+    assert first.tolist() == [0, 2, -1, -1]
+    # after 0: 1 and 2 occur; after 2 nothing does; after an absent context nothing can
+    assert levels[1].find(np.array([0, 0, 2, -1]), np.array([2, 0, 0, 4])).tolist() == [1, -1, -1, -1]
+
+
+def test_a_vocabulary_too_large_for_packing_tokens_is_fine():
+    text = np.array([2**40, 7, 2**40, 7, 2**40, 7], np.int64)
+    levels = count_ngrams(text, 5, vocab_size=2**40 + 1)  # (2^40)^5 would need 200 bits
+    assert as_tuples(levels, 5) == [(7, 2**40, 7, 2**40, 7), (2**40, 7, 2**40, 7, 2**40)]
+
+
+def test_small_unsigned_ids_do_not_wrap_around():
+    text = np.frombuffer(b"zyzzyva", np.uint8)
+    assert as_tuples(count_ngrams(text, 2, 256), 2) == sorted({*zip(b"zyzzyva", b"yzzyva", strict=False)})
+
+
+@pytest.mark.parametrize(
+    ("ids", "order", "vocab_size", "sentence"),
+    [
+        ([0, 1], 0, 2, "it is 1 or more, got 0"),
+        ([0, 1], 3, 2, "order 3 need a text of at least 3 tokens, got 2"),
+        ([0, 2], 1, 2, r"token ids must lie in \[0, 2\), got 0 to 2"),
+        ([-1, 1], 1, 2, r"token ids must lie in \[0, 2\), got -1 to 1"),
+        ([0, 1], 1, 2**62, r"must stay below 2\*\*63"),
+    ],
+)
+def test_bad_input_is_refused(ids, order, vocab_size, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        count_ngrams(np.array(ids), order, vocab_size)

@@ -1,0 +1,88 @@
+"""What all optimizers ask of named arrays, and the pieces in which they work through them."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+CHUNK = 32768
+"""Numbers per piece: the scratch and four pieces in float32 are 640 KiB, which stay in a core's second-level cache."""
+
+
+def check_parameters(parameters: Mapping[str, np.ndarray]) -> None:
+    """Refuse arrays that cannot be updated in place, by name."""
+    if not parameters:
+        raise ValueError("an optimizer needs at least one parameter, got none")
+    for name, array in parameters.items():
+        if array.dtype.kind != "f":
+            raise ValueError(f"parameter {name} must be of floating-point numbers, got {array.dtype}")
+        if not array.flags.writeable:
+            raise ValueError(f"parameter {name} is updated in place and must be writeable; pass a copy of it")
+        if not array.flags.c_contiguous:
+            raise ValueError(
+                f"parameter {name} must be contiguous in memory, as np.ascontiguousarray makes it; "
+                f"got shape {array.shape} with strides {array.strides}"
+            )
+
+
+def check_gradients(
+    parameters: Mapping[str, np.ndarray], grads: Mapping[str, np.ndarray], check_finite: bool = False
+) -> None:
+    """Refuse gradients that are missing, unexpected, misshapen or, if asked, not finite; all are listed."""
+    problems = [f"missing: {name}" for name in parameters if name not in grads]
+    problems += [f"unexpected: {name}" for name in grads if name not in parameters]
+    problems += [
+        f"misshapen: {name} must be {parameters[name].shape}, got {g.shape}"
+        for name, g in grads.items()
+        if name in parameters and g.shape != parameters[name].shape
+    ]
+    if check_finite:
+        problems += [f"not finite: {name}" for name, g in grads.items() if not math.isfinite(largest(g))]
+    if problems:
+        raise ValueError(
+            "there must be one finite gradient per parameter, of its shape, but\n  " + "\n  ".join(problems)
+        )
+
+
+def check_rate(lr: float) -> None:
+    if not (lr >= 0 and math.isfinite(lr)):
+        raise ValueError(f"the learning rate must be finite and not negative, got {lr}")
+
+
+def check_weight_decay(weight_decay: float) -> None:
+    if not (weight_decay >= 0 and math.isfinite(weight_decay)):
+        raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay}")
+
+
+def largest(array: np.ndarray) -> float:
+    """The largest absolute value, without a copy; NaN if there is one, 0 for an empty array."""
+    return float(np.maximum(array.max(initial=0.0), -array.min(initial=0.0)))
+
+
+def pieces(*arrays: np.ndarray, size: int = CHUNK) -> Iterator[tuple[np.ndarray, ...]]:
+    """
+    Arrays of one size, in matching flat pieces of at most `size` numbers.
+
+    A long chain of elementwise operations reads and writes memory once per link if it is done array by array, and once
+    per chain if it is done piece by piece, because a piece stays in the cache.
+    """
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, size):
+        yield tuple(array[start : start + size] for array in flat)
+
+
+def copy_state(expected: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
+    """Copy a loaded state into the arrays of an optimizer, after checking that it is one of its own."""
+    problems = [f"missing: {name}" for name in expected if name not in state]
+    problems += [f"unexpected: {name}" for name in state if name not in expected]
+    problems += [
+        f"misshapen: {name} must be {expected[name].shape}, got {state[name].shape}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
+    ]
+    if problems:
+        raise ValueError(
+            "the state must be that of an optimizer of the same parameters, but\n  " + "\n  ".join(problems)
+        )
+    for name, array in expected.items():
+        np.copyto(array, state[name], casting="same_kind")

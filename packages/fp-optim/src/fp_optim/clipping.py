@@ -1,0 +1,159 @@
+r"""
+Clipping: how one bad batch is kept from undoing a thousand good ones.
+
+Now and then a batch gives a gradient ten or a hundred times as long as usual. A step along it throws the parameters far
+from where they were. Clipping by the global norm shortens such a gradient, and this section shows that it does no more
+than that.
+
+You need: length and inner product (stage 2), the triangle inequality.
+
+## The norm of all gradients together
+
+The parameters are many arrays, but one point: the norm that counts is that of all their gradients as one vector $g$,
+
+$$
+\lVert g \rVert = \Big( \sum_i g_i^2 \Big)^{1/2}. \qquad \text{(E1)}
+$$
+
+Clipping each array by its own norm instead would change their sizes relative to each other, and so the direction.
+
+**Claim** `optim.norm-scaling`. Let $m = \max_i |g_i| > 0$ and let $g$ have $n$ entries. Then
+$\lVert g \rVert = m\, \big( \sum_i (g_i / m)^2 \big)^{1/2}$, and the sum lies in $[1, n]$.
+
+**Proof.** Factor $m^2$ out of the sum in (E1). Each $(g_i / m)^2$ lies in $[0, 1]$, and the entry of the largest size
+gives exactly $1$. $\blacksquare$
+
+Squares overflow long before their root does. float32 gradients are squared in float64, where even the square of the
+largest float32 is far from the end; only for float64 gradients, and only when the plain sum has left the safe range,
+the scaled sum of the claim is used.
+
+## The clipped gradient
+
+$$
+\operatorname{clip}_c(g) = \min\!\Big( 1, \frac{c}{\lVert g \rVert} \Big)\, g, \qquad c > 0. \qquad \text{(E2)}
+$$
+
+**Claim** `optim.clip-direction`. $\operatorname{clip}_c(g)$ has the direction of $g$ and the norm
+$\min(\lVert g \rVert, c)$.
+
+**Proof.** It is $g$ times a positive number $s$, and $\lVert s g \rVert = s \lVert g \rVert$. If
+$\lVert g \rVert \le c$ then $s = 1$; otherwise $s \lVert g \rVert = c$. $\blacksquare$
+
+**Claim** `optim.clip-nearest`. Of all vectors of norm at most $c$, $\operatorname{clip}_c(g)$ is the nearest to $g$.
+
+**Proof.** If $\lVert g \rVert \le c$, it is $g$ itself. Otherwise let $\lVert x \rVert \le c$. By the triangle
+inequality $\lVert g \rVert \le \lVert g - x \rVert + \lVert x \rVert$, so
+$\lVert g - x \rVert \ge \lVert g \rVert - \lVert x \rVert \ge \lVert g \rVert - c$. The clipped gradient attains this:
+$\lVert g - \frac{c}{\lVert g \rVert} g \rVert = \big( 1 - \frac{c}{\lVert g \rVert} \big) \lVert g \rVert$, which is
+$\lVert g \rVert - c$. $\blacksquare$
+
+## In practice
+
+$c = 1$ is the habit for language models. The norm before clipping, which `clip_by_global_norm` returns, is the first
+thing to look at when a run misbehaves. A norm that is not finite has no direction to keep: it is returned, the
+gradients stay as they are, and what to do is the caller's decision (skip the step, or stop). Clipping by value, each
+entry into $[-c, c]$, turns the direction:
+
+>>> g = np.array([3.0, 0.1])
+>>> float(np.clip(g, -1, 1)[1] / np.clip(g, -1, 1)[0]), float(np.round(g[1] / g[0], 3))
+(0.1, 0.033)
+
+Reference: Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural networks* (arXiv 1211.5063).
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from fp_optim._named import largest, pieces
+
+__all__ = ["global_norm", "clip_by_global_norm"]
+
+_SAFE = (1e-200, 1e300)  # sums of squares in between have lost nothing to underflow or overflow
+_PIECE = 8192  # BLAS cuts longer inner products into one part per thread, which costs more than it gains here
+
+
+def global_norm(grads: Mapping[str, Float[np.ndarray, "..."]]) -> float:
+    """
+    The norm (E1) of all arrays together, summed in float64.
+
+    Parameters
+    ----------
+    grads
+        Name to array; not changed.
+
+    Returns
+    -------
+    float
+        0 if there is no entry; infinity or NaN if an entry is.
+
+    Examples
+    --------
+    >>> global_norm({"w": np.array([[3.0]]), "b": np.array([4.0])})
+    5.0
+    >>> global_norm({"w": np.array([3e200, 4e200])}) / 1e200
+    5.0
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        total = _sum_of_squares(grads, 1.0)
+    if _SAFE[0] < total < _SAFE[1]:
+        return math.sqrt(total)
+    sizes = [largest(g) for g in grads.values()]
+    m = float(np.max(sizes, initial=0.0))  # NaN if one is
+    if m == 0 or not math.isfinite(m):
+        return m
+    with np.errstate(under="ignore"):
+        return m * math.sqrt(_sum_of_squares(grads, m))  # optim.norm-scaling
+
+
+def _sum_of_squares(grads: Mapping[str, np.ndarray], unit: float) -> float:
+    scratch = np.empty(_PIECE)
+    total = 0.0
+    for g in grads.values():
+        for (piece,) in pieces(g, size=_PIECE):
+            wide = scratch[: piece.size]
+            np.copyto(wide, piece)
+            if unit != 1:
+                wide /= unit
+            total += float(wide @ wide)
+    return total
+
+
+def clip_by_global_norm(grads: Mapping[str, Float[np.ndarray, "..."]], max_norm: float) -> float:
+    """
+    Shorten all gradients together, in place, so that their norm is at most `max_norm` (E2).
+
+    Parameters
+    ----------
+    grads
+        Name to array; changed in place if the norm is above `max_norm`, and finite.
+    max_norm
+        Positive. Infinity clips nothing.
+
+    Returns
+    -------
+    float
+        The norm before. If it is infinite or NaN, nothing was changed.
+
+    Raises
+    ------
+    ValueError
+        If `max_norm` is not positive.
+
+    Examples
+    --------
+    >>> grads = {"w": np.array([[3.0]]), "b": np.array([4.0])}
+    >>> clip_by_global_norm(grads, 1.0)
+    5.0
+    >>> round(global_norm(grads), 12)
+    1.0
+    """
+    if not max_norm > 0:
+        raise ValueError(f"max_norm must be positive, got {max_norm}")
+    norm = global_norm(grads)
+    if math.isfinite(norm) and norm > max_norm:
+        for g in grads.values():
+            g *= max_norm / norm
+    return norm

@@ -1,0 +1,237 @@
+"""Mirrors src/fp_optim/muon.py. Sizes are distinct primes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fp_optim.muon import A, B, C, Muon, band, orthogonalize, polar_factor
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def p(sigma, n_iterations=1):
+    for _ in range(n_iterations):
+        sigma = A * sigma + B * sigma**3 + C * sigma**5
+    return sigma
+
+
+def by_singular_values(G, n_iterations):
+    """`orthogonalize` by another path: the polynomial on the singular values themselves."""
+    U, sigma, Vt = np.linalg.svd(G, full_matrices=False)
+    return U @ np.diag(p(sigma / np.sqrt((sigma**2).sum()), n_iterations)) @ Vt
+
+
+def reference_run(W, gradients, rates, momentum, nesterov, weight_decay, scale):
+    """(E3) and (E4), read literally, one matrix at a time."""
+    momenta = np.zeros_like(W)
+    for G, lr in zip(gradients, rates, strict=True):
+        momenta = momentum * momenta + G
+        U = G + momentum * momenta if nesterov else momenta
+        W = (1 - lr * weight_decay) * W - lr * scale * by_singular_values(U, 5)
+    return W
+
+
+@pytest.mark.claim("optim.muon-steepest")
+@given(seeds, st.sampled_from([(3, 5), (7, 2), (1, 3), (5, 5)]))
+def test_no_step_of_spectral_norm_one_is_steeper_than_the_polar_factor(seed, shape):
+    rng = np.random.default_rng(seed)
+    G = rng.normal(size=shape)
+    best = -polar_factor(G)
+    assert np.linalg.norm(best, 2) == pytest.approx(1, rel=1e-12)
+    assert (G * best).sum() == pytest.approx(-np.linalg.svd(G, compute_uv=False).sum(), rel=1e-10)
+    for candidate in (rng.normal(size=shape), -G, best + 0.1 * rng.normal(size=shape)):
+        D = candidate / np.linalg.norm(candidate, 2)
+        assert (G * D).sum() >= (G * best).sum() - 1e-10  # rounding of sums of 25 numbers of size 3
+
+
+@pytest.mark.claim("optim.muon-polynomial")
+@given(seeds, st.sampled_from([(3, 5), (7, 2), (1, 3), (5, 5)]))
+def test_an_odd_matrix_polynomial_acts_on_the_singular_values(seed, shape):
+    a, b, c = np.random.default_rng(seed).normal(size=3)
+    X = np.random.default_rng(seed + 1).normal(size=shape)
+    U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
+    left = a * X + b * (X @ X.T) @ X + c * (X @ X.T) @ (X @ X.T) @ X
+    right = U @ np.diag(a * sigma + b * sigma**3 + c * sigma**5) @ Vt
+    np.testing.assert_allclose(
+        left, right, atol=1e-12 * max(1, sigma[0]) ** 5
+    )  # rounding at the size of the fifth power
+
+
+@pytest.mark.claim("optim.muon-start")
+@given(seeds, st.sampled_from([(3, 5), (7, 2), (1, 3)]))
+def test_the_frobenius_norm_bounds_the_singular_values(seed, shape):
+    G = np.random.default_rng(seed).normal(size=shape)
+    sigma = np.linalg.svd(G / np.linalg.norm(G), compute_uv=False)
+    assert sigma.max() <= 1 + 1e-14
+    assert (sigma**2).sum() == pytest.approx(1, rel=1e-13)
+
+
+@pytest.mark.claim("optim.muon-band")
+def test_five_iterations_end_in_the_band():
+    low, high = band(0.01, 1.0)[-1]
+    assert 0.6818 < low < high < 1.1344
+    grid = p(np.linspace(0.01, 1, 1_000_003), 5)
+    # the slope of five iterations is below 500, so the grid misses an extreme value by less than 500 * 1e-6 / 2
+    assert low - 1e-12 <= grid.min() < low + 5e-4
+    assert high - 5e-4 < grid.max() <= high + 1e-12
+
+
+@pytest.mark.claim("optim.muon-band")
+@given(st.floats(1e-6, 1.5), st.floats(1e-6, 1.5), st.floats(0, 1))
+def test_the_exact_range_holds_every_point(one, other, between):
+    low, high = sorted((one, other))
+    sigma = low + between * (high - low)
+    for left, right in band(low, high, 4):
+        sigma = p(sigma)
+        assert left - 1e-9 * max(1, abs(left)) <= sigma <= right + 1e-9 * max(1, abs(right))
+
+
+@pytest.mark.claim("optim.muon-band")
+def test_one_is_not_where_the_iteration_rests():
+    assert p(1.0) == pytest.approx(0.701, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5), (1, 3), (3, 1), (11, 11)])
+def test_orthogonalize_against_singular_values(shape):
+    G = np.random.default_rng(8).normal(size=shape)
+    # 1e-11: float64 rounding, raised by five iterations of slope up to 3.4
+    np.testing.assert_allclose(orthogonalize(G), by_singular_values(G, 5), atol=1e-11)
+    narrow = orthogonalize(G.astype(np.float32))
+    assert narrow.dtype == np.float32
+    np.testing.assert_allclose(narrow, by_singular_values(G, 5), atol=1e-4)  # the same in float32, 2^29 times as coarse
+
+
+def test_a_stack_is_its_matrices_one_by_one():
+    G = np.random.default_rng(9).normal(size=(2, 3, 7, 5))
+    for i in np.ndindex(2, 3):
+        np.testing.assert_allclose(orthogonalize(G)[i], orthogonalize(G[i]), atol=1e-12)  # BLAS may sum otherwise
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e30])
+def test_the_size_of_the_gradient_does_not_matter(scale):
+    G = np.random.default_rng(10).normal(size=(3, 5)).astype(np.float32)
+    np.testing.assert_allclose(orthogonalize(np.float32(scale) * G), orthogonalize(G), atol=1e-4)
+
+
+def test_a_zero_matrix_stays_zero_and_its_neighbour_does_not_notice():
+    G = np.random.default_rng(11).normal(size=(3, 2, 5))
+    G[1] = 0
+    result = orthogonalize(G)
+    assert (result[1] == 0).all()
+    np.testing.assert_allclose(result[2], orthogonalize(G[2]), atol=1e-12)
+
+
+def test_the_argument_is_not_changed():
+    for shape in ((3, 5), (5, 3)):
+        G = np.random.default_rng(12).normal(size=shape)
+        kept = G.copy()
+        orthogonalize(G)
+        np.testing.assert_array_equal(G, kept)
+
+
+def test_the_polar_factor_is_orthogonal_and_near():
+    G = np.random.default_rng(13).normal(size=(3, 7))
+    exact = polar_factor(G)
+    np.testing.assert_allclose(exact @ exact.T, np.eye(3), atol=1e-14)
+    # the singular values differ from 1 by at most the band's 0.32
+    assert np.linalg.norm(orthogonalize(G) - exact, 2) < 0.32
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("outputs", ["rows", "columns"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_thirty_steps_agree_with_the_reference(nesterov, outputs, dtype):
+    rng = np.random.default_rng(14)
+    shapes = {"wide": (3, 7), "tall": (7, 3), "tall too": (7, 3), "square": (5, 5)}
+    start = {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
+    gradients = [{name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()} for _ in range(30)]
+    rates = [0.02 * (1 - k / 40) for k in range(30)]
+    parameters = {name: array.copy() for name, array in start.items()}
+    optimizer = Muon(parameters, momentum=0.9, nesterov=nesterov, weight_decay=0.1, outputs=outputs)
+    for grads, lr in zip(gradients, rates, strict=True):
+        optimizer.step(grads, lr)
+    for name, array in parameters.items():
+        rows, columns = shapes[name]
+        scale = max(1, rows / columns if outputs == "rows" else columns / rows) ** 0.5
+        expected = reference_run(
+            start[name].astype(np.float64), [g[name] for g in gradients], rates, 0.9, nesterov, 0.1, scale
+        )
+        # 30 steps of 0.02, each with the rounding of an orthogonalisation
+        np.testing.assert_allclose(array, expected, atol=1e-11 if dtype is np.float64 else 1e-4)
+        assert array.dtype == dtype
+
+
+def test_the_attribute_sets_the_rate():
+    a, b = np.eye(3), np.eye(3)
+    by_attribute, by_argument = Muon({"w": a}), Muon({"w": b})
+    by_attribute.lr = 0.5
+    by_attribute.step({"w": np.eye(3)})
+    by_argument.step({"w": np.eye(3)}, 0.5)
+    np.testing.assert_array_equal(a, b)
+    assert by_argument.lr == 0.02
+
+
+def test_a_step_allocates_nothing_that_grows_with_the_parameters(peak_bytes):
+    shapes = {"a": (211, 503), "b": (503, 211), "c": (211, 503)}
+    parameters = {name: np.ones(shape, dtype=np.float32) for name, shape in shapes.items()}
+    rng = np.random.default_rng(15)
+    grads = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    optimizer = Muon(parameters, check_finite=True)
+    # numpy's reductions buffer a few thousand numbers at a time; one copy of a parameter would be 424,000 bytes
+    assert peak_bytes(lambda: optimizer.step(grads)) < 100_000
+
+
+def test_a_run_continues_from_its_state_to_the_same_bits():
+    rng = np.random.default_rng(16)
+    gradients = [{"w": rng.normal(size=(3, 2))} for _ in range(5)]
+    straight = {"w": np.ones((3, 2))}
+    optimizer = Muon(straight)
+    for k, grads in enumerate(gradients):
+        optimizer.step(grads)
+        if k == 1:
+            saved = {name: array.copy() for name, array in optimizer.state_dict().items()}
+            resumed = {"w": straight["w"].copy()}
+    assert list(saved) == ["momentum.w"]
+    continued = Muon(resumed)
+    continued.load_state_dict(saved)
+    for grads in gradients[2:]:
+        continued.step(grads)
+    np.testing.assert_array_equal(resumed["w"], straight["w"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"lr": -1.0}, "the learning rate must be finite and not negative"),
+        ({"momentum": 1.0}, r"momentum must lie in \[0, 1\), got 1.0"),
+        ({"weight_decay": -1.0}, "weight_decay must be finite and not negative"),
+        ({"n_iterations": 0}, "n_iterations must be at least 1, got 0"),
+        ({"outputs": "both"}, "outputs must be 'rows' or 'columns', got 'both'"),
+        ({"parameters": {"gain": np.ones(3)}}, r"Muon is for matrices, parameter gain has shape \(3,\).*AdamW"),
+        ({"parameters": {"kernel": np.ones((2, 3, 5))}}, r"parameter kernel has shape \(2, 3, 5\)"),
+    ],
+)
+@pytest.mark.usefixtures("unenforced")
+def test_settings_out_of_range_are_refused(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Muon(**({"parameters": {"w": np.ones((2, 3))}} | settings))
+
+
+@pytest.mark.usefixtures("unenforced")
+def test_gradients_that_do_not_fit_are_refused_and_nothing_changes():
+    parameters = {"w": np.ones((2, 3))}
+    optimizer = Muon(parameters, check_finite=True)
+    for grads, line in (
+        ({}, "missing: w"),
+        ({"w": np.ones((3, 2))}, "misshapen: w"),
+        ({"w": np.full((2, 3), np.nan)}, "not finite: w"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            optimizer.step(grads)
+    assert (parameters["w"] == 1).all() and (optimizer.state_dict()["momentum.w"] == 0).all()
+
+
+def test_a_negative_number_of_iterations_is_refused():
+    with pytest.raises(ValueError, match="n_iterations must not be negative, got -1"):
+        orthogonalize(np.eye(2), -1)
