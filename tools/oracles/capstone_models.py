@@ -10,9 +10,10 @@ import pathlib
 
 import numpy as np
 import torch
-from fp_transformer.config import TransformerConfig
 from safetensors.numpy import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
+
+from fp_transformer.config import TransformerConfig
 
 FOLDER = pathlib.Path(__file__).parents[2] / "packages/fp-capstone/tests/fixtures"
 SIZES = {"vocab_size": 13, "context_length": 11, "n_layers": 2}
@@ -36,7 +37,7 @@ def compute(config):
     text = rng.integers(0, config.vocab_size, (3, 8))
     ids, targets = np.ascontiguousarray(text[:, :-1]), np.ascontiguousarray(text[:, 1:])
     logits = model(torch.from_numpy(ids)).logits
-    loss = torch.nn.functional.cross_entropy(logits.reshape(-1, config.vocab_size), torch.from_numpy(targets).reshape(-1))
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).flatten())
     loss.backward()
     named = dict(model.named_parameters())
     out = {"ids": ids, "targets": targets, "logits": logits.detach().numpy(), "loss": loss.detach().numpy()}

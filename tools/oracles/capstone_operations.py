@@ -1,8 +1,8 @@
 """
 PyTorch's answer for every operation of `fp_capstone`: forward values and gradients in float64, on small prime sizes.
 
-`main` freezes them in packages/fp-capstone/tests/fixtures/operations.safetensors. Names are `case/what`, where `what` is an
-input, `y`, the cotangent `g`, or `d` and the name of an input.
+`main` freezes them in packages/fp-capstone/tests/fixtures/operations.safetensors. Names are `case/what`, where `what` is
+an input, `y`, the cotangent `g`, or `d` and the name of an input.
 """
 
 import math
@@ -51,7 +51,7 @@ def cases(rng):
             attention,
             {"q": n(size=(2, 7, 6, 5)), "k": n(size=(2, 7, 3, 5)), "v": n(size=(2, 7, 3, 5))},
         ),
-        "cross_entropy": (lambda z, y: F.cross_entropy(z, y), {"z": 3 * n(size=(5, 7)), "y": np.array([6, 0, 3, 3, 1])}),
+        "cross_entropy": (F.cross_entropy, {"input": 3 * n(size=(5, 7)), "target": np.array([6, 0, 3, 3, 1])}),
     }
 
 

@@ -130,7 +130,7 @@ def test_the_command_prints_one_line_of_success_or_one_a_violation(tree, monkeyp
     for name in layering.STAGES:
         write(tree, name, "", [])
     assert layering.main() == 0
-    assert capsys.readouterr().out.startswith("layering: 11 stages")
+    assert capsys.readouterr().out.startswith("layering: 11 stages use 0 dependencies")
 
 
 def test_a_folder_without_packages_fails_instead_of_passing_empty(tmp_path, monkeypatch, capsys):

@@ -187,25 +187,13 @@ def test_models_that_will_not_do_are_answered_by_a_line(trained, tmp_path, monke
 
 
 def test_a_full_disk_is_answered_by_a_line(text, tmp_path):
-    resource = pytest.importorskip("resource")
-
-    def limit():  # files may grow to 64 KiB, which the weights of this model exceed
-        resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536))
-
-    command = [
-        sys.executable,
-        "-m",
-        "fp_capstone.cli",
-        "train",
-        *SMALL,
-        "--text",
-        text,
-        "--d-model",
-        "96",
-        "--n-steps",
-        "4",
-    ]
-    done = subprocess.run([*command, "--run-dir", tmp_path / "run"], capture_output=True, text=True, preexec_fn=limit)
+    pytest.importorskip("resource")
+    # files may grow to 64 KiB, which the weights of this model exceed
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, 65_536)); import fp_capstone.cli as cli; "
+    )
+    command = [sys.executable, "-c", script + "cli.main()", "train", *SMALL, "--text", text, "--d-model", "96"]
+    done = subprocess.run([*command, "--n-steps", "4", "--run-dir", tmp_path / "run"], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: File too large")
     assert len(done.stderr.splitlines()) == 1

@@ -5,6 +5,9 @@ import pathlib
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
 from fp_capstone.activations import gelu, gelu_backward, swiglu, swiglu_backward
 from fp_capstone.attention import causal_attention, causal_attention_backward
 from fp_capstone.cross_entropy import cross_entropy_with_gradient
@@ -14,8 +17,6 @@ from fp_capstone.model import Model
 from fp_capstone.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from fp_capstone.rotary import rotary_tables, rotate, rotate_back
 from fp_transformer.config import TransformerConfig
-from safetensors import safe_open
-from safetensors.numpy import load_file
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 OPERATIONS = load_file(FIXTURES / "operations.safetensors")
@@ -60,8 +61,8 @@ def ours(name, a):
             y, tape = causal_attention(a["q"], a["k"], a["v"], keep=True)
             return {"y": y} | dict(zip(("dq", "dk", "dv"), causal_attention_backward(g, tape), strict=True))
         case "cross_entropy":
-            loss, dz = cross_entropy_with_gradient(a["z"].copy(), a["y"])
-            return {"y_loss": np.array(loss), "dz": dz}
+            loss, dz = cross_entropy_with_gradient(a["input"].copy(), a["target"])
+            return {"y": np.array([loss]), "dinput": dz}
     raise AssertionError(f"a case without a test: {name}")
 
 
@@ -83,8 +84,10 @@ def test_the_whole_model_equals_hugging_faces(family):
     model = Model(config, np.random.default_rng(0), np.float64)
     for name, a in model.parameters().items():
         a[:] = frozen[f"parameters/{name}"]
-    np.testing.assert_allclose(model.forward(frozen["ids"]), frozen["logits"], **CLOSE)
+    # even in a float64 model Hugging Face's Llama computes its norms and its angles in float32, which rounds at 6e-8
+    close = {"rtol": 1e-5, "atol": 5e-6} if config.is_llama else CLOSE
+    np.testing.assert_allclose(model.forward(frozen["ids"]), frozen["logits"], **close)
     loss, grads = model.loss_and_grads(frozen["ids"], frozen["targets"])
-    assert loss == pytest.approx(float(frozen["loss"]), rel=1e-12)
+    np.testing.assert_allclose(loss, frozen["loss"].item(), **close)
     for name, g in grads.items():
-        np.testing.assert_allclose(g, frozen[f"grads/{name}"], err_msg=name, **CLOSE)
+        np.testing.assert_allclose(g, frozen[f"grads/{name}"], err_msg=name, **close)

@@ -122,8 +122,12 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help=f"Sizes and rates: {', '.join(PRESETS)}.", show_default="small")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with settings; options win over it.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue the run in this directory, to the same bits.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with settings; options win over it.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the run in this directory, to the same bits.", show_default=False)
+    ] = None,
     **options: Any,
 ) -> None:
     """Train a transformer; Ctrl-C saves, --resume continues. Defaults shown are those of the preset small."""

@@ -80,8 +80,8 @@ def draw_losses(path: Path, rows: Sequence[Mapping[str, str]], baselines: Mappin
     losses = np.array([float(row["train_loss"]) for row in rows])
     scored = [(int(row["step"]), float(row["held_out_loss"])) for row in rows if row["held_out_loss"]]
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(8, 5))
+    axes = figure.add_axes((0.08, 0.1, 0.79, 0.83))
     if steps.size:
         axes.plot(steps, losses, color="#9ecae1", linewidth=0.7)
         axes.plot(steps, moving_average(losses), color="#2171b5", linewidth=1.6, label="training, moving average")
