@@ -11,8 +11,9 @@ from fp_transformer.config import TransformerConfig
 
 SIZES = {"vocab_size": 11, "context_length": 7, "n_layers": 2}
 CONFIGS = {
-    "llama": TransformerConfig.llama(**SIZES, n_heads=6, n_kv_heads=3, d_model=12, d_ff=5),
+    "llama": TransformerConfig.llama(**SIZES, n_heads=4, n_kv_heads=2, d_model=8, d_ff=5),
     "llama, untied": TransformerConfig.llama(**SIZES, n_heads=3, n_kv_heads=1, d_model=6, d_ff=5, tied=False),
+    "llama, dropout": TransformerConfig.llama(**SIZES, n_heads=1, d_model=4, d_ff=3, dropout=0.3),
     "gpt2": TransformerConfig.gpt2(**SIZES, n_heads=3, d_model=6, d_ff=5),
     "gpt2, dropout": TransformerConfig.gpt2(**SIZES, n_heads=1, d_model=5, d_ff=3, dropout=0.3),
 }
@@ -90,7 +91,7 @@ def test_a_block_whose_branches_end_in_zeros_passes_the_gradient_through_unchang
     p.out[:] = 0
     p.down[:] = 0
     rng = np.random.default_rng(6)
-    x, g = rng.normal(size=(2, 5, 12)), rng.normal(size=(2, 5, 12))
+    x, g = rng.normal(size=(2, 5, 8)), rng.normal(size=(2, 5, 8))
     y, tape = block(x, p, config, model._rows(0, 5), keep=True)
     np.testing.assert_array_equal(y, x)
     np.testing.assert_array_equal(block_backward(g, tape, p, dp, config, model._rows(0, 5)), g)

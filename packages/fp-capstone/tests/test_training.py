@@ -132,7 +132,8 @@ def test_weights_decay_only_if_they_are_matrices():
 
         Trainer(model, nothing, TEXT, replace(SMALL, optimizer=optimizer, weight_decay=0.5)).step()
         for name, array in model.parameters().items():
-            assert (array == before[name]).all() == (array.ndim == 1), name
+            decays = array.ndim == 2 and (optimizer == "adamw" or "layers" in name)
+            assert (array != before[name]).any() == decays, name
 
 
 def test_short_windows_come_first_with_as_many_tokens_to_a_step():
@@ -165,6 +166,7 @@ def transformer_trainer(settings, model=None):
         {},
         {"optimizer": "adamw", "accumulation": 3},
         {"family": "gpt2", "dropout": 0.2},
+        {"dropout": 0.1},
         {"short_window": 3, "short_share": 0.45},
     ],
 )
@@ -209,7 +211,5 @@ def test_the_state_of_another_training_is_refused():
 def test_settings_that_make_no_model_are_refused():
     with pytest.raises(ValueError, match="d_model must be a multiple of n_heads"):
         model_config(Settings(d_model=50, n_heads=4), 11)
-    with pytest.raises(ValueError, match="llama family has no dropout"):
-        model_config(Settings(dropout=0.1), 11)
     with pytest.raises(ValueError, match="one key-value head per query head"):
         model_config(Settings(family="gpt2", n_kv_heads=2), 11)

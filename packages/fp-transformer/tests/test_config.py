@@ -59,9 +59,10 @@ def configs(draw):
         "d_ff": draw(st.none() | size),
         "tied": draw(st.booleans()),
     }
+    common["dropout"] = draw(st.sampled_from([0.0, 0.1, 0.5]))
     if draw(st.booleans()):
         return TransformerConfig.llama(**common, n_kv_heads=kv_heads, rope_base=draw(st.sampled_from([1e4, 500.0])))
-    return TransformerConfig.gpt2(**common, dropout=draw(st.sampled_from([0.0, 0.1, 0.5])))
+    return TransformerConfig.gpt2(**common)
 
 
 @pytest.mark.claim("transformer.parameter-count")
@@ -172,7 +173,7 @@ def test_the_head_width_and_the_family():
         (LLAMA, {"d_model": 85}, "d_model must be a multiple of n_heads.*d_model=85, n_heads=6"),
         (LLAMA, {"n_kv_heads": 4}, "n_heads must be a multiple of n_kv_heads.*n_heads=6, n_kv_heads=4"),
         (LLAMA, {"d_model": 78}, "the head width must be even.*78 / 6 = 13"),
-        (LLAMA, {"dropout": 0.1}, "the llama family has no dropout, got dropout=0.1"),
+        (LLAMA, {"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         (LLAMA, {"rope_base": 0.0}, "rope_base must be positive and finite, got 0.0"),
         (LLAMA, {"norm_eps": float("nan")}, "norm_eps must be positive and finite, got nan"),
         (GPT2, {"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),

@@ -32,8 +32,8 @@ The rest of the backward pass is the forward pass read from the bottom up, each 
 ## In practice
 
 The first transformers normalised the stream itself, after each addition, and needed careful warmup; GPT-2 moved the
-norm into the branch, and nearly all models since keep it there. Dropout, in the GPT-2 family, acts on the attention
-weights and on each branch before it is added.
+norm into the branch, and nearly all models since keep it there. Dropout acts on the embedding and on each
+branch before it is added, and in the GPT-2 family on the attention weights too.
 """
 
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -127,7 +127,8 @@ def block(
         q, k = rotate(q, *rotary), rotate(k, *rotary)
     if past is not None:
         k, v = past.extend(k, v)
-    y, attention = causal_attention(q, k, v, config.dropout, rng, keep)
+    erased = 0.0 if config.is_llama else config.dropout
+    y, attention = causal_attention(q, k, v, erased, rng, keep)
     branch = linear(y.reshape(-1, C), p.out, p.out_bias)
     mask1 = _erase(branch, config, rng)
     branch += x  # (B1)

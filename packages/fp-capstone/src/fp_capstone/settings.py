@@ -80,7 +80,7 @@ class Settings:
     )
     short_share: float = _knob(0.5, "The share of the steps that is the first part.", at_least=0)
     tied: bool = _knob(True, "Whether the output layer is the embedding.")
-    dropout: float = _knob(0.0, "Dropout rate (gpt2).", at_least=0)
+    dropout: float = _knob(0.0, "Dropout rate.", at_least=0)
     batch_size: int = _knob(32, "Windows of a micro-batch.", at_least=1)
     accumulation: int = _knob(1, "Micro-batches of a step, whose gradients are averaged.", at_least=1)
     optimizer: str = _knob("muon", "Muon takes matrices in blocks only, AdamW the rest.", choices=("muon", "adamw"))
@@ -89,7 +89,9 @@ class Settings:
     beta1: float = _knob(0.9, "AdamW's decay of the mean gradient.", at_least=0)
     beta2: float = _knob(0.99, "AdamW's decay of the mean square.", at_least=0)
     momentum: float = _knob(0.95, "Muon's momentum.", at_least=0)
-    weight_decay: float = _knob(0.1, "Decay of matrices, per unit of learning rate.", at_least=0)
+    weight_decay: float = _knob(
+        0.1, "Decay of matrices, per unit of learning rate; beside Muon only of its own.", at_least=0
+    )
     schedule: str = _knob("cosine", "How the rate falls after the warmup.", choices=("cosine", "linear", "constant"))
     warmup: int = _knob(50, "Steps over which the rate rises to its peak.", at_least=1)
     floor: float = _knob(0.0, "The last rate, as a share of the peak.", at_least=0)
@@ -192,12 +194,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "short_window": 128,
         "short_share": 0.6,
         "batch_size": 4,
+        "dropout": 0.1,
         "lr": 6e-3,
         "beta2": 0.95,
-        "weight_decay": 0.0,
         "schedule": "linear",
         "warmup": 50,
-        "n_steps": 1800,
+        "n_steps": 1600,
         "eval_every": 200,
         "sample_every": 600,
         "checkpoint_every": 200,

@@ -57,9 +57,9 @@ to the settings. It holds on one machine with one version of its libraries: anot
 ## The step
 
 Muon takes the matrices inside the blocks, AdamW everything else (embeddings, output layer, norms, biases); weight decay
-pulls on matrices only. The rate of step $i$ is the peak times the schedule's factor, and the first step runs at the
-first rate of the warmup, $1 / \text{warmup}$ of the peak: AdamW's first step is a sign, as long for a tiny gradient as
-for a large one.
+pulls on matrices only, and beside Muon only on Muon's. The rate of step $i$ is the peak times the schedule's factor,
+and the first step runs at the first rate of the warmup, $1 / \text{warmup}$ of the peak: AdamW's first step is a sign,
+as long for a tiny gradient as for a large one.
 
 A run may begin with shorter windows (`short_window`), more of them to a batch: early on a model learns what the nearest
 tokens tell, and attention over short windows is cheaper. As long as it trains on short windows it is evaluated on short
@@ -128,17 +128,16 @@ def model_config(settings: Settings, vocab_size: int) -> TransformerConfig:
         "d_model": settings.d_model,
         "d_ff": settings.d_ff,
         "tied": settings.tied,
+        "dropout": settings.dropout,
     }
     if settings.family == "llama":
-        if settings.dropout:
-            raise ValueError(f"the llama family has no dropout, got dropout={settings.dropout}; take --family gpt2")
         return TransformerConfig.llama(**sizes, n_kv_heads=settings.n_kv_heads)
     if settings.n_kv_heads not in (None, settings.n_heads):
         raise ValueError(
             f"the gpt2 family has one key-value head per query head, got n_kv_heads={settings.n_kv_heads}; "
             "take --family llama"
         )
-    return TransformerConfig.gpt2(**sizes, dropout=settings.dropout)
+    return TransformerConfig.gpt2(**sizes)
 
 
 class Windows:
@@ -366,12 +365,14 @@ def _build_optimizers(parameters: Mapping[str, np.ndarray], s: Settings) -> list
     """
     Kind, optimizer and peak rate: Muon for matrices inside blocks if asked, AdamW for the rest.
 
-    Muon treats each matrix by itself, so the matrices are dealt out to as many optimizers as there are threads.
+    Muon treats each matrix by itself, so the matrices are dealt out to as many optimizers as there are threads. Beside
+    it AdamW decays nothing: it is left with embeddings, where a rare token's row would only shrink, and with vectors.
     """
     muon = [name for name, a in parameters.items() if s.optimizer == "muon" and _in_block(name) and a.ndim == 2]
     rest = {name: array for name, array in parameters.items() if name not in muon}
     outputs: Literal["rows", "columns"] = "columns" if s.family == "gpt2" else "rows"  # GPT-2 stores (in, out)
-    adamw = AdamW(rest, lr=s.lr, betas=(s.beta1, s.beta2), weight_decay=s.weight_decay)
+    decay = 0.0 if muon else s.weight_decay
+    adamw = AdamW(rest, lr=s.lr, betas=(s.beta1, s.beta2), weight_decay=decay)
     optimizers: list[tuple[str, Any, float]] = [("adamw", adamw, s.lr)]
     for first in range(min(s.threads or 1, len(muon))):
         own = {name: parameters[name] for name in muon[first :: s.threads or 1]}

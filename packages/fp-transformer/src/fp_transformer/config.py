@@ -73,7 +73,10 @@ Multiples of 16 keep every row of a matrix aligned to a cache line of 64 bytes i
 Real checkpoints differ from these two families in options: scaled rotary positions for long contexts, biases in
 attention, other activations, head widths that are not $C / H$. Each would change the function that the weights
 compute, so `TransformerConfig.from_huggingface` refuses them by name instead of loading a model that is quietly
-wrong. GPT-2's three dropout rates (embedding, attention, residual) are one number here.
+wrong. GPT-2's three dropout rates (embedding, attention, residual) are one number here. Llama's configuration has no
+rate for embeddings and branches, since large models see each text once; small ones on small texts need it, so here
+the family has one, under GPT-2's key `resid_pdrop`. It acts in training only, so the function that the weights compute
+is the same for a reader that does not know the key.
 
 References: Radford et al., *Language Models are Unsupervised Multitask Learners* (2019); Touvron et al., *LLaMA*
 (arXiv 2302.13971); Shazeer, *GLU Variants Improve Transformer* (arXiv 2002.05202).
@@ -103,7 +106,8 @@ class TransformerConfig:
     tied
         Whether the output layer is the embedding.
     dropout
-        Rate in `[0, 1)`, for GPT-2 only.
+        Rate in `[0, 1)` at which training erases entries of the embedding and of each branch, and in GPT-2 also
+        attention weights.
     norm_eps
         What the norms add under the root, positive.
     rope_base
@@ -172,8 +176,6 @@ class TransformerConfig:
                 f"rotary positions turn pairs of channels, so the head width must be even; got d_model / n_heads = "
                 f"{self.d_model} / {self.n_heads} = {self.d_head}"
             )
-        if self.dropout:
-            raise ValueError(f"the llama family has no dropout, got dropout={self.dropout}; leave it at 0")
         if not (self.rope_base > 0 and math.isfinite(self.rope_base)):
             raise ValueError(f"rope_base must be positive and finite, got {self.rope_base}")
 
@@ -197,6 +199,7 @@ class TransformerConfig:
         n_kv_heads: int | None = None,
         d_model: int,
         d_ff: int | None = None,
+        dropout: float = 0.0,
         tied: bool = True,
         rope_base: float = 10000.0,
         norm_eps: float = 1e-5,
@@ -206,7 +209,7 @@ class TransformerConfig:
 
         Parameters
         ----------
-        vocab_size, context_length, n_layers, n_heads, d_model, tied, rope_base, norm_eps
+        vocab_size, context_length, n_layers, n_heads, d_model, dropout, tied, rope_base, norm_eps
             As for the class.
         n_kv_heads
             One per query head if not given.
@@ -223,6 +226,7 @@ class TransformerConfig:
             d_model=d_model,
             d_ff=16 * math.ceil(d_model / 6) if d_ff is None else d_ff,
             tied=tied,
+            dropout=dropout,
             norm_eps=norm_eps,
             rope_base=rope_base,
         )
@@ -387,6 +391,7 @@ class TransformerConfig:
                 "attention_bias": False,
                 "mlp_bias": False,
                 "attention_dropout": 0.0,
+                "resid_pdrop": self.dropout,
             } | shared
         return {
             "model_type": "gpt2",
@@ -450,6 +455,7 @@ class TransformerConfig:
             n_kv_heads=heads if data.get("num_key_value_heads") is None else _size(data, "num_key_value_heads"),
             d_model=width,
             d_ff=_size(data, "intermediate_size"),
+            dropout=_number(data, "resid_pdrop", 0.0),
             tied=_flag(data, "tie_word_embeddings", False),
             rope_base=_rope_base(data),
             norm_eps=_number(data, "rms_norm_eps", 1e-6),
