@@ -1,8 +1,8 @@
 """
 PyTorch's answer for every operation of `fp_capstone`: forward values and gradients in float64, on small prime sizes.
 
-`main` freezes them in packages/fp-capstone/tests/fixtures/operations.safetensors. Names are `case/what`, where `what` is
-an input, `y`, the cotangent `g`, or `d` and the name of an input.
+`main` freezes them in packages/fp-capstone/tests/fixtures/operations.safetensors. Names are `case/what`, where
+`what` is an input, `y`, the cotangent `g`, or `d` and the name of an input.
 """
 
 import math
