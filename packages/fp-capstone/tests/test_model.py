@@ -134,9 +134,10 @@ def test_in_one_layer_the_order_of_the_prefix_matters_only_through_positions(fam
 
 
 @pytest.mark.claim("capstone.uniform-loss")
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_new_model_starts_near_log_v(family):
-    sizes = {"vocab_size": 101, "context_length": 32, "n_layers": 3, "n_heads": 4, "d_model": 64}
+def test_a_new_model_starts_near_log_v(family, tied):
+    sizes = {"vocab_size": 101, "context_length": 32, "n_layers": 3, "n_heads": 4, "d_model": 64, "tied": tied}
     model = Model(getattr(TransformerConfig, family)(**sizes), np.random.default_rng(0))
     ids, targets = tokens(shape=(8, 32), V=101)
     # random logits of standard deviation s cost about s^2 / 2 more than equal ones; s = 0.02 sqrt(64) = 0.16 here

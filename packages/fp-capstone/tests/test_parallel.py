@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
+from fp_capstone import parallel
 from fp_capstone.model import Model
 from fp_capstone.parallel import ThreadedGradients
 from fp_transformer.config import TransformerConfig
 
 CONFIG = TransformerConfig.gpt2(vocab_size=11, context_length=7, n_layers=2, n_heads=3, d_model=6, dropout=0.2)
+
+
+@pytest.fixture(autouse=True)
+def every_share_is_worthwhile(monkeypatch):
+    monkeypatch.setattr(parallel, "WORTHWHILE", 1)
 
 
 def case(rows):
@@ -41,6 +47,15 @@ def test_the_same_seed_gives_the_same_bits_with_dropout():
 def test_no_threads_are_refused():
     with pytest.raises(ValueError, match="n_threads must be at least 1, got 0"):
         ThreadedGradients(case(1)[0], 0)
+
+
+def test_a_small_step_is_not_split(monkeypatch):
+    monkeypatch.setattr(parallel, "WORTHWHILE", 20_000_000)
+    model, ids, targets = case(5)
+    shares = []
+    monkeypatch.setattr(model, "loss_and_grads", lambda ids, *_: shares.append(len(ids)) or (0.0, {}))
+    ThreadedGradients(model, 2)(ids, targets)
+    assert shares == [5]
 
 
 def test_an_error_in_a_thread_reaches_the_caller():

@@ -97,6 +97,7 @@ recomputes the rest; stage 5 derives it.
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -259,4 +260,10 @@ def _mask(S: Float[np.ndarray, "K stacked seen"], rows: int) -> None:
     """Forbid the future: of each block only the last `rows` columns reach past the diagonal."""
     K, stacked, seen = S.shape
     corner = S.reshape(K, stacked // rows, rows, seen)[..., seen - rows :]
-    corner += np.triu(np.full((rows, rows), -np.inf, S.dtype), 1)
+    corner += _future(rows, S.dtype)
+
+
+@lru_cache
+def _future(rows: int, dtype: np.dtype) -> Float[np.ndarray, "rows rows"]:
+    """Minus infinity above the diagonal, zero elsewhere."""
+    return np.triu(np.full((rows, rows), -np.inf, dtype), 1)

@@ -79,13 +79,15 @@ class _Stop:
 
     def __call__(self) -> bool:
         self._running = True
-        return self.signal is not None
+        if self.signal is None:
+            return False
+        self._console.print("stopping after this step")
+        return True
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is not None or not self._running:  # before the first step there is nothing to save
             raise KeyboardInterrupt
-        self.signal = number
-        self._console.print("stopping after this step (once more to stop at once, without saving)")
+        self.signal = number  # nothing is printed here: the signal may have come in the middle of a print
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -37,8 +37,10 @@ Counting it once is a mistake that trains anyway; only a gradient check sees it.
 
 ## Initialization
 
-Gains are one and biases zero. Rows of the embedding are drawn with standard deviation $0.02$ in the GPT-2 family, as
-its authors do. A matrix that maps $I$ inputs is drawn with standard deviation $1/\sqrt{I}$ in the Llama family.
+Gains are one and biases zero. The tables (embedding, positions, output) are drawn with standard deviation $0.02$, so
+that the first logits are small and the first loss is close to $\log V$ (`capstone.uniform-loss`). An untied embedding
+is drawn with $0.5$: it need not be small, and the branches should not drown it. GPT-2's matrices are drawn with $0.02$
+too, as its authors do; a matrix of the Llama family that maps $I$ inputs with $1/\sqrt{I}$.
 
 **Claim** `capstone.fan-in`. If the entries of $x \in \mathbb{R}^I$ have mean square one, and the entries of $W$ are
 independent of $x$ and of each other, with mean zero and variance $1/I$, then every entry of $xW$ has mean zero and
@@ -59,8 +61,8 @@ nothing is hidden. The test suite checks it against finite differences and again
 Face's `LlamaForCausalLM` and `GPT2LMHeadModel`, name by name.
 """
 
-import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,7 +129,9 @@ class Model:
                 array[:] = 0.0 if name.endswith("bias") else 1.0
                 continue
             std = 0.02
-            if config.is_llama and array is not self._p.embedding:
+            if array is self._p.embedding and not config.tied:
+                std = 0.5
+            elif config.is_llama and array is not self._p.embedding and array is not self._p.output:
                 std = 1 / np.sqrt(array.shape[1])  # (out, in)
             if name.endswith(("o_proj.weight", "down_proj.weight", "c_proj.weight")):
                 std *= residual
@@ -271,7 +275,7 @@ class Model:
         """Continue a prompt with a KV cache: `fp_capstone.generation.generate` on this model."""
         return generate(self, prompt_ids, max_new_tokens, rng, temperature, top_k, top_p)
 
-    def save(self, directory: str | os.PathLike[str], tokenizer: Any = None) -> None:
+    def save(self, directory: str | Path, tokenizer: Any = None) -> None:
         """
         Write `config.json`, `model.safetensors` and, if given, the tokenizer's `tokenizer.json`.
 
@@ -285,7 +289,7 @@ class Model:
         save_model(directory, self.config, self.parameters(), tokenizer)
 
     @classmethod
-    def load(cls, directory: str | os.PathLike[str], dtype: np.typing.DTypeLike = np.float32) -> "Model":
+    def load(cls, directory: str | Path, dtype: np.typing.DTypeLike = np.float32) -> "Model":
         """
         Read a model directory, ours or Hugging Face's.
 

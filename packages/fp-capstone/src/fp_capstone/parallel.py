@@ -39,6 +39,10 @@ from fp_capstone.parameters import Parameters
 
 __all__ = ["ThreadedGradients"]
 
+# parameters times tokens of the smallest share that is worth a thread: below it the interpreter, of which there is
+# one, is what a step waits for
+WORTHWHILE = 20_000_000
+
 
 class ThreadedGradients:
     """
@@ -49,7 +53,8 @@ class ThreadedGradients:
     model
         Its parameters are read, not changed.
     n_threads
-        Number of shares; with one, BLAS uses the cores as it likes.
+        Largest number of shares; a small batch of a small model has fewer. With one thread, BLAS uses the cores as it
+        likes.
 
     Raises
     ------
@@ -98,7 +103,8 @@ class ThreadedGradients:
         """
         if self._pool is None:
             return self._model.loss_and_grads(ids, targets, rng, self._grads[0])
-        n_shares = min(len(self._grads), len(ids))
+        work = ids.size * self._model.config.n_parameters
+        n_shares = max(1, min(len(self._grads), len(ids), work // WORTHWHILE))
         rngs = (
             [None] * n_shares if rng is None else [np.random.default_rng(s) for s in rng.integers(2**63, size=n_shares)]
         )

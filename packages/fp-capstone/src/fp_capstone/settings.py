@@ -199,7 +199,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "beta2": 0.95,
         "schedule": "linear",
         "warmup": 50,
-        "n_steps": 1600,
+        "n_steps": 1500,
         "eval_every": 200,
         "sample_every": 600,
         "checkpoint_every": 200,
