@@ -93,7 +93,7 @@ def test_a_change_at_one_position_alters_nothing_before_it(rows):
             after = causal_attention(q, k, v)[0]
             x[:, t] = kept
             np.testing.assert_array_equal(after[:, :t], before[:, :t])
-            assert not np.array_equal(after[:, t:], before[:, t:]) or (t == 0 and x is not v)
+            assert not np.array_equal(after[:, t:], before[:, t:]) or (t == 0 and x is q)
 
 
 def test_the_variance_of_scores_is_one_after_scaling():

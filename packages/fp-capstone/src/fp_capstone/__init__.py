@@ -5,7 +5,7 @@ A language model is a function from the tokens so far to a distribution over the
 function that modern models use, a decoder-only transformer, from a dozen operations, and derives for each of them how a
 small change of its inputs changes the loss. Put together, the derivations *are* the training code: no automatic
 differentiation runs anywhere. At the end the model trains on real text, in minutes, on a laptop's processor, and
-predicts text that it has never seen better than any table of counts.
+predicts text that it has never seen better than n-gram models of any order up to five.
 
 | section | the question it answers |
 | --- | --- |

@@ -5,7 +5,8 @@ A linear map mixes the entries of one position; attention mixes *positions*. Eac
 **query**), offers an index entry (its **key**) and a content (its **value**), and receives an average of the contents,
 weighted by how well their keys answer its question.
 
-You need: softmax and its gradient (`fp_capstone.cross_entropy`), the linear map (`fp_capstone.linear`).
+You need: softmax (`fp_capstone.cross_entropy`), the linear map and its backward pass (`fp_capstone.linear`). Letters of
+this page: $Q, K, V$ are the matrices of one head, $T$ positions long and $D$ wide, and $G$ is the cotangent.
 
 ## Derivation: one head
 
@@ -13,16 +14,18 @@ For $T$ positions with queries, keys and values $Q, K, V \in \mathbb{R}^{T \time
 
 $$
 \begin{aligned}
-S_{ij} &= \frac{1}{\sqrt D} \sum_d Q_{id} K_{jd} \quad (j \le i), \qquad
-S_{ij} = -\infty \quad (j > i), && \text{(T1)} \\
-P_{ij} &= \frac{e^{S_{ij}}}{\sum_{k \le i} e^{S_{ik}}}, && \text{(T2)} \\
+S_{ij} &= \frac{1}{\sqrt D} \sum_d Q_{id} K_{jd} \quad (j \le i), && \text{(T1)} \\
+P_{ij} &= \frac{e^{S_{ij}}}{\sum_{k \le i} e^{S_{ik}}} \quad (j \le i), \qquad
+P_{ij} = 0 \quad (j > i), && \text{(T2)} \\
 Y_{id} &= \sum_{j \le i} P_{ij} V_{jd}. && \text{(T3)}
 \end{aligned}
 $$
 
-The factor $1 / \sqrt D$: if the entries of a query and a key are independent with mean zero and variance one, then each
-product $Q_{id} K_{jd}$ has mean zero and variance one, the sum of $D$ of them has variance $D$, and the factor brings
-it back to one. Without it the softmax of a wide head saturates and its gradient vanishes.
+The code writes $-\infty$ where $S_{ij}$ is not defined, at $j > i$, so that a softmax over the whole row gives (T2).
+
+The factor $1 / \sqrt D$: if the entries of a query and a key are all independent, with mean zero and variance one, then
+each product $Q_{id} K_{jd}$ has mean zero and variance one, the sum of $D$ of them has variance $D$, and the factor
+brings it back to one. Without it the softmax of a wide head saturates and its gradient vanishes.
 
 **Claim** `capstone.causality`. $Y_i$ does not depend on $Q_j$, $K_j$, $V_j$ for any $j > i$.
 
@@ -52,26 +55,34 @@ Then $\sum_k h_k p_k ([k = j] - p_j) = p_j h_j - p_j \sum_k h_k p_k$. $\blacksqu
 $$
 \begin{aligned}
 \frac{\partial \ell}{\partial V} &= P^\top G, && \text{(T4)} \\
-H &= G V^\top, && \text{(T5)} \\
+A &= G V^\top, && \text{(T5)} \\
 \delta_i &= \sum_d G_{id} Y_{id}, && \text{(T6)} \\
-Z_{ij} &= P_{ij} (H_{ij} - \delta_i), && \text{(T7)} \\
-\frac{\partial \ell}{\partial Q} &= \tfrac{1}{\sqrt D} Z K, \qquad
-\frac{\partial \ell}{\partial K} = \tfrac{1}{\sqrt D} Z^\top Q. && \text{(T8)}
+Z_{ij} &= P_{ij} (A_{ij} - \delta_i), && \text{(T7)} \\
+\frac{\partial \ell}{\partial Q} &= \frac{1}{\sqrt D} Z K, \qquad
+\frac{\partial \ell}{\partial K} = \frac{1}{\sqrt D} Z^\top Q. && \text{(T8)}
 \end{aligned}
 $$
 
-**Proof.** $Y = PV$ is linear in each factor, so (L2) of `fp_capstone.linear` gives (T4) and
-$\partial \ell / \partial P = G V^\top = H$. Each row of $P$ is a softmax, so by the claim above
-$\partial \ell / \partial S_{ij} = P_{ij} ( H_{ij} - \sum_k P_{ik} H_{ik} )$. The inner sum needs no second pass over
-the row:
+**Proof.** With the zeros of (T2), (T3) is $Y = PV$, linear in each factor, so (L2) of `fp_capstone.linear` gives (T4),
+and $\partial \ell / \partial P_{ij} = (G V^\top)_{ij} = A_{ij}$ for $j \le i$. The entries $j \le i$ of row $i$ of $P$
+are the softmax of the same entries of $S$, so by the claim above, for $j \le i$,
+$\partial \ell / \partial S_{ij} = P_{ij} ( A_{ij} - \sum_{k \le i} P_{ik} A_{ik} )$. The inner sum needs no second pass
+over the row, and may run over all $k$, since the further terms are zero:
 
 $$
-\sum_k P_{ik} H_{ik} = \sum_k P_{ik} \sum_d G_{id} V_{kd} = \sum_d G_{id} \sum_k P_{ik} V_{kd}
+\sum_k P_{ik} A_{ik} = \sum_k P_{ik} \sum_d G_{id} V_{kd} = \sum_d G_{id} \sum_k P_{ik} V_{kd}
   = \sum_d G_{id} Y_{id} = \delta_i.
 $$
 
-So $Z = \partial \ell / \partial S$; where $j > i$, $P_{ij} = 0$ and so $Z_{ij} = 0$: no gradient crosses the mask.
-Finally $S = Q K^\top / \sqrt D$ is linear in each factor, and (L2) gives (T8). $\blacksquare$
+So $Z_{ij} = \partial \ell / \partial S_{ij}$ for $j \le i$, and $Z_{ij} = 0$ for $j > i$, because $P_{ij} = 0$ there:
+no gradient crosses the mask. Only the entries $j \le i$ of $S$ exist. By (T1) and the chain rule,
+
+$$
+\frac{\partial \ell}{\partial Q_{id}} = \sum_{j \le i} Z_{ij} \frac{K_{jd}}{\sqrt D}, \qquad
+\frac{\partial \ell}{\partial K_{jd}} = \sum_{i \ge j} Z_{ij} \frac{Q_{id}}{\sqrt D},
+$$
+
+and since the other $Z_{ij}$ are zero, both sums may run over all $i$ and $j$: they are (T8). $\blacksquare$
 
 ## Many heads, and shared keys
 
@@ -82,13 +93,14 @@ an input used several times, so its gradient is the sum over its group. The code
 group's queries into one taller $Q$, whose rows all meet the same $K$ and $V$: (T4) and (T8) then sum over rows of all
 heads of the group.
 
-With dropout on the weights, (T3) uses $P \odot M$ in place of $P$; then
-$\partial \ell / \partial P = M \odot (G V^\top)$, (T4) uses $P \odot M$ as well, and (T6) still holds, because
+With dropout on the weights, (T3) uses $P \odot M$ in place of $P$, entry by entry, where $M$ is the mask of
+`fp_capstone.dropout`. Then (T4) uses $P \odot M$ too, (T5) becomes $A = M \odot (G V^\top)$, and (T6) to (T8) stay as
+they are, with the undropped $P$ in (T7): the inner sum is
 $\sum_k P_{ik} M_{ik} \sum_d G_{id} V_{kd} = \sum_d G_{id} Y_{id}$ with the $Y$ that was computed.
 
-**Cost.** Queries are taken in blocks of rows, and a block meets only the keys up to its own last row. With $T / R$
-blocks of $R$ rows the share of the square that is computed is $\frac{1}{2} (1 + R / T)$, so little of the masked half
-is ever touched, and a block's scores stay in the cache.
+**Cost.** Queries are taken in blocks of rows, and a block meets only the keys up to its own last row. With $n$
+blocks of $T / n$ rows, block $m$ computes $m / n$ of its rows' square, on average $\frac{1}{2} (1 + 1 / n)$, so little
+of the masked half is ever touched, and a block's scores stay in the cache.
 
 ## In practice
 
@@ -221,7 +233,7 @@ def causal_attention_backward(
             P = weights[index]
             G = _stack(g[b, start:stop], K)
             Y = _stack(y[b, start:stop], K)
-            Z = G @ v_t[:, :, :stop]  # forward: Y = P V, so H = G V^T
+            Z = G @ v_t[:, :, :stop]  # forward: Y = P V, so A = G V^T
             kept = P
             if masks:
                 kept = P * masks[index]

@@ -6,8 +6,7 @@ You need: all the sections before this one.
 ## Derivation
 
 The **residual stream** $x$, one row of width $C$ a position, passes through the blocks. Each block reads it through a
-norm and adds what it found, first by attention, then by a feed-forward layer of two linear maps with a bend between
-them:
+norm and adds what it found, first by attention, then by a feed-forward layer:
 
 $$
 \begin{aligned}
@@ -16,6 +15,21 @@ x'' &= x' + \operatorname{feedforward}(\operatorname{norm}_2(x')). && \text{(B2)
 \end{aligned}
 $$
 
+Both are linear maps around an operation of an earlier section. With $n$ for the normalised stream,
+
+$$
+\begin{aligned}
+\operatorname{attention}(n) &= \operatorname{attend}(R\, n W_Q,\; R\, n W_K,\; n W_V)\, W_O, && \text{(B3)} \\
+\operatorname{feedforward}(n) &= \operatorname{gelu}(n W_1)\, W_2 \quad \text{(GPT-2)}, && \text{(B4)} \\
+\operatorname{feedforward}(n) &= \big( \operatorname{silu}(n W_g) \odot n W_u \big) W_d
+  \quad \text{(Llama)}, && \text{(B5)}
+\end{aligned}
+$$
+
+where attend is (T1) to (T3) of `fp_capstone.attention`, head by head on slices of the width, $R$ turns each head by its
+position (`fp_capstone.rotary`; the identity in GPT-2), $\odot$ multiplies entry by entry, and in GPT-2 every product
+with a matrix also adds a bias.
+
 **Claim** `capstone.residual-backward`. For $y = x + f(x)$ and the cotangent $g$,
 $\partial \ell / \partial x = g + J_f(x)^\top g$, where $J_f$ is the matrix of partial derivatives of $f$: whatever $f$
 does, the gradient itself arrives unchanged, plus what comes back through $f$.
@@ -23,9 +37,9 @@ does, the gradient itself arrives unchanged, plus what comes back through $f$.
 **Proof.** $\partial y_i / \partial x_j = [i = j] + \partial f_i / \partial x_j$. Multiply by $g_i$ and sum over $i$.
 $\blacksquare$
 
-So after any number of blocks the gradient at the bottom contains the gradient at the top as a summand, and depth alone
-cannot make it vanish. Because norms stand inside the branches ("pre-norm"), nothing on the stream itself ever rescales
-it.
+So after any number of blocks the gradient at the bottom contains the gradient at the top as a summand: it vanishes only
+if what comes back through the branches cancels it exactly. Because norms stand inside the branches ("pre-norm"),
+nothing on the stream itself ever rescales it.
 
 The rest of the backward pass is the forward pass read from the bottom up, each line replaced by its backward line.
 

@@ -12,19 +12,19 @@ For the ids $t_1, \dots, t_N$,
 
 $$Y_{nc} = E_{t_n, c}. \qquad \text{(E1)}$$
 
-The lookup is a linear map in disguise. Let $O \in \{0, 1\}^{N \times V}$ be the **one-hot** matrix
-$O_{nv} = [t_n = v]$. Then $(O E)_{nc} = \sum_v [t_n = v] E_{vc} = E_{t_n, c}$: exactly one term of the sum is not zero.
+The lookup is a linear map in disguise. Let $H \in \{0, 1\}^{N \times V}$ be the **one-hot** matrix
+$H_{nv} = [t_n = v]$. Then $(H E)_{nc} = \sum_v [t_n = v] E_{vc} = E_{t_n, c}$: exactly one term of the sum is not zero.
 
 **Claim** `capstone.embedding-scatter`. With the cotangent $G$, each row of the table receives the sum of the cotangents
 of the places where its token stood:
 
 $$\frac{\partial \ell}{\partial E_{vc}} = \sum_{n \,:\, t_n = v} G_{nc}. \qquad \text{(E2)}$$
 
-**Proof.** $Y = OE$ is linear in $E$, so by `capstone.linear-backward` its gradient is $O^\top G$, whose entry is
+**Proof.** $Y = HE$ is linear in $E$, so by `capstone.linear-backward` its gradient is $H^\top G$, whose entry is
 $\sum_n [t_n = v]\, G_{nc}$. The bracket keeps the terms with $t_n = v$. $\blacksquare$
 
-A token that stands twice receives both cotangents: the rows are *added*, and plain indexed assignment, which keeps only
-the last, is the classic mistake.
+A token that stands twice receives both cotangents: the rows are *added*. Indexed assignment in NumPy,
+`dE[ids] += g`, keeps only the last of them: the classic mistake.
 
 **Cost.** As a matrix product (E2) would take $2NVC$ operations, nearly all of them multiplications by zero. Sorted by
 token, equal ids stand side by side, and each run is summed in one sweep: $NC$ additions and a sort of $N$ integers.

@@ -5,7 +5,10 @@ Every other operation of the model rearranges, rescales or bends numbers; the li
 $x \in \mathbb{R}^I$ goes in, a row $y \in \mathbb{R}^O$ comes out, and the matrix $W \in \mathbb{R}^{I \times O}$ holds
 what was learned.
 
-You need: the multivariate chain rule (stage 2).
+You need: matrix products, and the chain rule: if $\ell$ depends on $\theta$ only through some quantities
+$Y_1, Y_2, \dots$, then
+$\partial \ell / \partial \theta = \sum_k (\partial \ell / \partial Y_k) (\partial Y_k / \partial \theta)$. Each $Y_k$
+passes its share of the change on, and small changes add. (Stage 2 will prove it.)
 
 ## Derivation
 
@@ -14,7 +17,8 @@ For $N$ rows at once, stacked in $X \in \mathbb{R}^{N \times I}$, with one bias 
 $$Y = X W + b, \qquad Y_{no} = \sum_i X_{ni} W_{io} + b_o. \qquad \text{(L1)}$$
 
 A loss $\ell$ depends on $X$, $W$ and $b$ only through $Y$. Write $G_{no} = \partial \ell / \partial Y_{no}$ for the
-gradient that arrives from above (the **cotangent**).
+gradient that arrives from above (the **cotangent**), and $[\dots]$ for a bracket that is $1$ if what it holds is true
+and $0$ if not.
 
 **Claim** `capstone.linear-backward`. If $Y = XW + b$ and $G = \partial \ell / \partial Y$, then
 
@@ -40,8 +44,8 @@ $$
 The shapes alone nearly give the answer: $G W^\top$ is the only product of $G$ and $W$ with the shape of $X$.
 
 **Cost.** The forward pass takes $2NIO$ floating-point operations, a multiplication and an addition for each triple
-$(n, i, o)$; the backward pass takes two products of the same size, $4NIO$. That is the "$6ND$" of a training step, two
-for the forward pass and four for the backward one, per token and per parameter.
+$(n, i, o)$; the backward pass takes two products of the same size, $4NIO$. So a training step takes six
+operations per token (a row) and per parameter of $W$: two forward, four backward.
 
 ## In practice
 

@@ -5,7 +5,8 @@ You need: all the sections before this one.
 
 ## Derivation
 
-For token ids $t$ with targets $y$ (the ids one place further on),
+For one sequence of token ids $t_1, \dots, t_T$ with targets $y$ (the ids one place further on), and for several
+sequences side by side, $N$ tokens together,
 
 $$
 \begin{aligned}
@@ -40,19 +41,21 @@ Counting it once is a mistake that trains anyway; only a gradient check sees it.
 Gains are one and biases zero. The tables (embedding, positions, output) are drawn with standard deviation $0.02$, so
 that the first logits are small and the first loss is close to $\log V$ (`capstone.uniform-loss`). An untied embedding
 is drawn with $0.5$: it need not be small, and the branches should not drown it. GPT-2's matrices are drawn with $0.02$
-too, as its authors do; a matrix of the Llama family that maps $I$ inputs with $1/\sqrt{I}$.
+too, as its authors do; in the Llama family a matrix that maps $I$ inputs is drawn with $1/\sqrt{I}$.
 
-**Claim** `capstone.fan-in`. If the entries of $x \in \mathbb{R}^I$ have mean square one, and the entries of $W$ are
-independent of $x$ and of each other, with mean zero and variance $1/I$, then every entry of $xW$ has mean zero and
-variance one.
+**Claim** `capstone.fan-in`. Let $x \in \mathbb{R}^I$ be random with $\sum_i \mathbb{E}[x_i^2] = I$, and let $x$ and all
+entries of $W$ be jointly independent, the entries with mean zero and variance $1/I$. Then every entry of $xW$ has mean
+zero and variance one.
 
 **Proof.** $\mathbb{E}[x_i W_{io}] = \mathbb{E}[x_i]\, \mathbb{E}[W_{io}] = 0$. For $i \ne j$ the products $x_i W_{io}$
 and $x_j W_{jo}$ are uncorrelated, since
 $\mathbb{E}[x_i x_j W_{io} W_{jo}] = \mathbb{E}[x_i x_j]\, \mathbb{E}[W_{io}]\, \mathbb{E}[W_{jo}] = 0$. So the variance
 of the sum is $\sum_i \mathbb{E}[x_i^2]\, \mathbb{E}[W_{io}^2] = \sum_i \mathbb{E}[x_i^2] / I = 1$. $\blacksquare$
 
-The matrices that write to the residual stream are further divided by $\sqrt{2L}$: the stream is a sum of $2L$ such
-branches, and independent branches of variance $1 / (2L)$ add up to variance one.
+A norm's output has $\sum_i x_i^2 = I$ nearly exactly, so the claim holds for queries, keys, values and the feed-forward
+layer's first maps; averaged values and gated units, which the last maps read, are smaller. The matrices that write to
+the residual stream are further divided by $\sqrt{2L}$: the stream is the embedding plus $2L$ such branches, and
+independent branches of variance $1 / (2L)$ add up to variance one.
 
 ## In practice
 

@@ -2,8 +2,8 @@ r"""
 LayerNorm and RMSNorm: keeping the scale of activations fixed while the weights move.
 
 A deep model multiplies many matrices. If each makes its input 10% larger, forty of them make it 45 times larger, and
-gradients suffer the same on the way back. Normalisation breaks the chain: whatever the scale of its input, its output
-has scale one, times a gain that is learned.
+gradients suffer the same on the way back. Normalisation breaks the chain: whatever the scale of its input, its
+output has nearly the same one, times a gain that is learned.
 
 You need: mean and variance (stage 1), the chain rule (stage 2).
 
@@ -43,7 +43,8 @@ $$
 Sum over $c$ with the weights $h_c$:
 $\partial \ell / \partial x_j = \sum_c h_c\, r\, ([c = j] - \hat x_c \hat x_j / C)$, which is (N2). $\blacksquare$
 
-With several rows, the gains are shared, so their gradients add over the rows.
+With several rows, the gains are shared, so their gradients add over the rows; so do LayerNorm's below, and its biases'.
+The formulas hold at $\varepsilon = 0$ as well, where $r$ is finite.
 
 ## Derivation: LayerNorm
 

@@ -3,14 +3,15 @@ Rotary positions: turning queries and keys so that their product knows the dista
 
 Attention compares a query with keys, and by itself it does not see order. Rotary position embedding (RoPE, Su and
 others 2021) turns the query at position $m$ and the key at position $n$ by angles proportional to $m$ and $n$. Their
-inner product then depends on the two positions only through the distance $m - n$.
+inner product then depends on the two positions only through the distance $n - m$.
 
 You need: sine and cosine, the addition theorems.
 
 ## Derivation
 
-A head of dimension $D$ (even) is read as $D/2$ points of the plane; entry $i$ and entry $i + D/2$ are the coordinates
-of point $i$. Point $i$ turns by the angle $\theta_i$ per position,
+A head of dimension $D$ (even) is read as $D/2$ points of the plane, numbered $i = 0, \dots, D/2 - 1$; entry $i$ and
+entry $i + D/2$ are the coordinates of point $i$. At position $n = 0, 1, \dots$ it is turned by the angle $n \theta_i$;
+the base is a number that the model's designer chooses, such as 10,000:
 
 $$
 \theta_i = \text{base}^{-2i/D}, \qquad
@@ -27,9 +28,10 @@ the cotangent turned back, $\partial \ell / \partial x = R_n^\top g = R_{-n}\, g
 **Proof.** For one plane and $\varphi = n \theta_i$, the product of the transposed matrix with the matrix has the
 diagonal entries $\cos^2 \varphi + \sin^2 \varphi = 1$ and the off-diagonal entries
 $-\cos \varphi \sin \varphi + \sin \varphi \cos \varphi = 0$. So $R_n^\top R_n = I$ and
-$|R_n x|^2 = x^\top R_n^\top R_n x = |x|^2$. By (L2) of `fp_capstone.linear` the gradient of a linear map is the
-transposed matrix times the cotangent, and transposing (R1) flips the sign of the sines, which is a rotation by
-$-\varphi$. $\blacksquare$
+$|R_n x|^2 = x^\top R_n^\top R_n x = |x|^2$. For $y = R_n x$,
+$\partial \ell / \partial x_j = \sum_i g_i \, \partial y_i / \partial x_j = \sum_i g_i (R_n)_{ij}$, the transposed
+matrix times the cotangent; and transposing (R1) flips the sign of the sines, which is a rotation by $-\varphi$.
+$\blacksquare$
 
 **Claim** `capstone.rope-relative`. $(R_m q) \cdot (R_n k) = q \cdot R_{n - m} k$: scores depend on positions only
 through their difference.
