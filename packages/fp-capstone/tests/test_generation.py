@@ -99,3 +99,12 @@ def test_draws_follow_the_models_distribution(model):
 def test_bad_settings_are_refused_before_the_first_token(model, prompt, settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         model.generate(prompt, **{"max_new_tokens": 1, "rng": np.random.default_rng(0)} | settings)
+
+
+@pytest.mark.usefixtures("own_errors")
+def test_a_prompt_of_other_things_than_token_ids_is_refused(model):
+    for prompt in ([1.7], [[1, 2]], ["a"]):
+        with pytest.raises(TypeError, match="the prompt must be a sequence of token ids"):
+            model.generate(prompt, 1, np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator"):
+        model.generate([1], 1, None)

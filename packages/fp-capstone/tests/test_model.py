@@ -236,3 +236,18 @@ def test_bad_input_is_refused_with_a_sentence(ids, targets, sentence):
     model = make(CONFIGS["llama"])
     with pytest.raises(ValueError, match=sentence):
         model.forward(ids) if targets is None else model.loss_and_grads(ids, targets)
+
+
+@pytest.mark.usefixtures("own_errors")
+@pytest.mark.parametrize("ids", [[[1, 2]], np.array([[1.0]]), np.array([[True]])], ids=["list", "float", "bool"])
+def test_what_is_not_an_array_of_token_numbers_is_refused(ids):
+    model = make(CONFIGS["llama"])
+    with pytest.raises(TypeError, match="ids must be a NumPy array of integers"):
+        model.forward(ids)
+    with pytest.raises(TypeError, match="targets must be a NumPy array of integers"):
+        model.loss_and_grads(np.array([[1, 2]]), ids)
+
+
+def test_a_data_type_that_cannot_hold_gradients_is_refused():
+    with pytest.raises(ValueError, match="a model computes in float32 or float64, got dtype int32"):
+        Model(CONFIGS["llama"], np.random.default_rng(0), np.int32)

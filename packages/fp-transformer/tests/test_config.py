@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -233,3 +234,16 @@ def test_a_missing_size_is_named():
 
 def test_another_name_of_the_tanh_gelu_is_accepted():
     assert TransformerConfig.from_huggingface(GPT2.to_huggingface() | {"activation_function": "gelu_pytorch_tanh"})
+
+
+@pytest.mark.usefixtures("unenforced")
+def test_numpy_integers_are_sizes_and_become_plain_ones():
+    config = dataclasses.replace(LLAMA, vocab_size=np.int64(11))
+    assert type(config.vocab_size) is int
+    assert json.dumps(config.to_huggingface())
+
+
+@pytest.mark.usefixtures("unenforced")
+def test_a_dropout_that_is_not_a_number_is_refused():
+    with pytest.raises(TypeError, match="dropout must be a number, got 'x'"):
+        dataclasses.replace(GPT2, dropout="x")

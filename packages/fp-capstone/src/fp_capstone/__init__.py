@@ -21,6 +21,7 @@ predicts text that it has never seen better than n-gram models of any order up t
 | `fp_capstone.block` | Why can a gradient pass through a hundred layers? |
 | `fp_capstone.model` | How do the parts make one model and one gradient? |
 | `fp_capstone.generation` | How does the model write, and compute each position once? |
+| `fp_capstone.mistakes` | Which mistakes train anyway, and what sees them? |
 | `fp_capstone.parallel` | How do several cores share a step? |
 | `fp_capstone.corpus` | Which text does the model see, and which does it never see? |
 | `fp_capstone.evaluation` | Is it better than counting, beyond chance? |
@@ -33,6 +34,21 @@ predicts text that it has never seen better than n-gram models of any order up t
 
 You need stages 1 and 2 for the mathematics (probability, logarithms, the chain rule); the rest is derived where it is
 used. Weights and settings are those of Hugging Face's Llama and GPT-2 families (`fp_transformer.config`).
+
+## How to work through it
+
+Polya's four steps, for each backward pass. *Understand*: write the forward line with all its indices, and name what the
+loss depends on. *Plan*: which quantities does one entry of the input touch, and by which paths? *Carry out*: apply the
+chain rule to one entry, sum over the paths, and only then look for a matrix product. *Look back*: do the shapes agree,
+does a case by hand, do central differences, and what does the formula say in words? Then ask yourself, without the
+page: why does a causal model need no second pass for the keys it has cached? What would change in the backward pass if
+the norm stood on the stream? Which of the gradients would survive if all weights of a block were zero?
+
+## In modern LLMs
+
+The Llama family here is, operation by operation, that of models a hundred thousand times its size. What they add lies
+around it: attention in tiles that never store the weights, arithmetic in bfloat16 with float32 sums, layers spread over
+machines, mixtures of experts in place of one feed-forward layer, tokens of several characters, and data.
 
 **Left out here, so far**: the ladder of speed from loops to the limit of the machine, recomputation of activations, and
 the learner's own backward passes in place of ours. They come with the chapter's second part.
@@ -58,6 +74,7 @@ __all__ = [
     "block",
     "model",
     "generation",
+    "mistakes",
     "parallel",
     "corpus",
     "evaluation",

@@ -145,11 +145,18 @@ def generate(
 
     Raises
     ------
+    TypeError
+        If the prompt is not a sequence of whole numbers, or `rng` no generator.
     ValueError
         If the prompt is empty or holds an id outside the vocabulary, or if a setting is out of its range.
     """
     config = model.config
-    ids = [int(i) for i in prompt_ids]
+    prompt = np.asarray(prompt_ids)
+    if prompt.size and (prompt.ndim != 1 or not np.issubdtype(prompt.dtype, np.integer)):
+        raise TypeError(f"the prompt must be a sequence of token ids, whole numbers; got {prompt_ids!r}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, such as numpy.random.default_rng(0); got {rng!r}")
+    ids = prompt.tolist()
     if not ids:
         raise ValueError("the prompt must hold at least one token: the first token has nothing to follow from")
     outside = [i for i in ids if not 0 <= i < config.vocab_size]

@@ -117,6 +117,8 @@ class Model:
         self._initialize(rng)
 
     def _setup(self, config: TransformerConfig, dtype: np.dtype) -> None:
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"a model computes in float32 or float64, got dtype {dtype}")
         self.config = config
         self.dtype = dtype
         self._p = Parameters(config, dtype)
@@ -285,9 +287,19 @@ class Model:
         Parameters
         ----------
         directory
-            Made if absent. One that holds a different model is refused, not overwritten.
+            Made if absent. Weights of the same configuration are replaced; a directory with another configuration is
+            refused.
         tokenizer
             Anything with `.save(path)`.
+
+        Raises
+        ------
+        ValueError
+            If the directory holds a model of another configuration. Nothing has been written then.
+
+        Notes
+        -----
+        The file holds float32, whatever the model's data type.
         """
         save_model(directory, self.config, self.parameters(), tokenizer)
 
@@ -350,6 +362,10 @@ class Model:
 
     def _check(self, ids: np.ndarray, past: int, targets: np.ndarray | None = None) -> tuple[int, int]:
         V, limit = self.config.vocab_size, self.config.context_length
+        for what, a in (("ids", ids), ("targets", targets)):
+            if a is not None and not (isinstance(a, np.ndarray) and np.issubdtype(a.dtype, np.integer)):
+                kind = a.dtype if isinstance(a, np.ndarray) else type(a).__name__
+                raise TypeError(f"{what} must be a NumPy array of integers, the numbers of tokens; got {kind}")
         if ids.ndim != 2 or ids.size == 0:
             raise ValueError(f"ids must have the shape (batch, time), both at least 1; got {ids.shape}")
         B, T = ids.shape

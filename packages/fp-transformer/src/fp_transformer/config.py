@@ -83,6 +83,7 @@ References: Radford et al., *Language Models are Unsupervised Multitask Learners
 """
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -147,8 +148,10 @@ class TransformerConfig:
             raise ValueError(f"family must be 'gpt2' or 'llama', got {self.family!r}")
         for name in _SIZES:
             size = getattr(self, name)
-            if not isinstance(size, int) or isinstance(size, bool):
+            if isinstance(size, bool) or not hasattr(size, "__index__"):
                 raise TypeError(f"{name} must be an integer, got {size!r} of type {type(size).__name__}")
+            size = operator.index(size)  # a NumPy integer will do
+            object.__setattr__(self, name, size)
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
         if self.d_model % self.n_heads:
@@ -161,6 +164,8 @@ class TransformerConfig:
                 f"n_heads must be a multiple of n_kv_heads, so that every key-value head serves the same number of "
                 f"query heads; got n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}"
             )
+        if not isinstance(self.dropout, float | int):
+            raise TypeError(f"dropout must be a number, got {self.dropout!r} of type {type(self.dropout).__name__}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if not (self.norm_eps > 0 and math.isfinite(self.norm_eps)):
