@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp_capstone.corpus import Corpus, copied_share, default_documents, encode_corpus, load_corpus
+from fp_capstone.corpus import Corpus, _doublings, copied_share, default_documents, encode_corpus, load_corpus
 from fp_markov.ngram import NGramModel
 from fp_tokenize.characters import ByteTokenizer, CharTokenizer
 
@@ -29,6 +29,27 @@ def test_the_share_of_copies_is_that_of_the_definition(held_out, train, length):
     assert copied_share(held_out, train, length) == pytest.approx(
         shares_by_definition(held_out, train, length), abs=1e-15
     )
+
+
+@pytest.mark.claim("capstone.copies-doubling")
+def test_the_length_is_reached_in_as_many_steps_as_its_logarithm_rounded_up():
+    for length in range(1, 1025):
+        steps = _doublings(length)
+        assert len(steps) == (length - 1).bit_length()  # the least s with 2^s >= length
+        reached = 1
+        for a, b in steps:
+            assert a == reached and a < b <= 2 * a
+            reached = b
+        assert reached == length
+
+
+@pytest.mark.claim("capstone.copies-doubling")
+@pytest.mark.parametrize("length", [1, 2, 5, 8, 50])
+def test_each_step_sorts_once(monkeypatch, length):
+    calls, unique = [], np.unique
+    monkeypatch.setattr(np, "unique", lambda *a, **k: calls.append(1) or unique(*a, **k))
+    assert copied_share("ab" * 53, "ba" * 47, length) == 1.0
+    assert len(calls) == (length - 1).bit_length()
 
 
 @pytest.mark.claim("capstone.copies-cost")
@@ -54,7 +75,7 @@ def test_a_copied_token_costs_no_more_than_its_discounted_count(order):
             discount = model.discounts[-1][min(k, 3) - 1]
             # 1e-12: the rounding of a logarithm
             assert cost[t] <= np.log(sum(counts.values()) / (k - discount)) + 1e-12
-    assert seen > 15000  # two thirds of this held-out text is training text: the bound was put to the test
+    assert seen > 15000  # 15,008 of its 25,008 tokens are training text: the bound was put to the test
 
 
 def test_the_default_corpus_hardly_copies_itself_and_did_before_cleaning():

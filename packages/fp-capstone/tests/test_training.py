@@ -41,28 +41,44 @@ def trainer_of(settings=SMALL, text=TEXT):
     return Trainer(model, model.loss_and_grads, text, settings), model
 
 
+class EveryOffset(np.random.Generator):
+    """Each of the equally likely offsets once, instead of a random one; the orders stay random."""
+
+    def __init__(self, T):
+        super().__init__(np.random.PCG64(0))
+        self.T, self.offsets = T, iter(range(T))
+
+    def integers(self, high):
+        assert high == self.T  # uniform on 0, ..., T - 1
+        return next(self.offsets)
+
+
 @pytest.mark.claim("capstone.epoch-coverage")
-@pytest.mark.parametrize(("n", "window"), [(14, 7), (53, 7), (97, 5), (11, 3), (23, 1)])
+@pytest.mark.parametrize(("n", "window"), [(14, 7), (53, 7), (97, 5), (11, 3), (23, 1), (2, 1)])
 def test_an_epoch_meets_every_token_at_most_once_and_the_inner_ones_at_every_place(n, window):
-    places = {t: set() for t in range(n)}
-    for seed in range(40 * window):
-        windows = Windows(np.arange(n), np.random.default_rng(seed))
-        first, targets = windows.draw(window, 1)
-        offset, count = int(first.min() % window), 1 + windows.order.size
-        seen = targets.reshape(-1).tolist()
-        place = {t: i for i, t in enumerate(seen)}
-        for _ in range(windows.order.size):
-            row = windows.draw(window, 1)[1].reshape(-1).tolist()
-            place |= {t: i for i, t in enumerate(row)}
-            seen += row
-        assert len(seen) == len(set(seen)) == count * window  # at most once
-        assert count == (n - 1 - offset) // window  # all windows that exist
+    windows = Windows(np.arange(n), EveryOffset(window))
+    places = {t: [] for t in range(n)}
+    for offset in range(window):
+        rows = [windows.draw(window, 1)[1][0].tolist()]
+        while windows.order.size:
+            rows.append(windows.draw(window, 1)[1][0].tolist())
+        seen = [t for row in rows for t in row]
+        assert len(seen) == len(set(seen))  # at most once
+        assert len(rows) == (n - 1 - offset) // window  # all windows that exist
         assert n - len(seen) <= 2 * window - 1
-        for t, i in place.items():
-            places[t].add(i)
-        assert all(t in place for t in range(window, n - window + 1))  # with certainty
-    # with 40 T seeds a place is never drawn with probability below T (1 - 1/T)^(40 T) < 1e-16
-    assert all(places[t] == set(range(window)) for t in range(window, n - window + 1))
+        assert set(range(window, n - window + 1)) <= set(seen)  # with certainty
+        for row in rows:
+            for place, t in enumerate(row):
+                places[t].append(place)
+    # over all offsets, which are equally likely, every place once: uniform
+    assert all(sorted(places[t]) == list(range(window)) for t in range(window, n - window + 1))
+    with pytest.raises(StopIteration):  # one offset an epoch, and there are no more
+        windows.draw(window, 1)
+
+
+def test_the_windows_of_an_epoch_come_in_random_order():
+    orders = [Windows(np.arange(53), np.random.default_rng(seed)).draw(7, 6)[0][:, 0].tolist() for seed in range(7)]
+    assert any(order != sorted(order) for order in orders)
 
 
 def test_a_batch_may_reach_into_the_next_epochs():
@@ -145,13 +161,38 @@ def test_short_windows_come_first_with_as_many_tokens_to_a_step():
     assert longer.step().window == 7  # never longer than the context
 
 
-def test_a_diverged_step_is_refused_and_changes_nothing():
-    model = Bigram(11)
-    trainer = Trainer(model, lambda *_: (float("nan"), {"table": np.zeros((11, 11))}), TEXT, SMALL)
-    with pytest.raises(FloatingPointError, match="diverged in step 1: loss nan"):
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("failure", ["loss", "gradient", "exception"])
+def test_a_failed_step_spends_its_windows_and_changes_nothing_else(accumulation, failure):
+    settings, calls = replace(SMALL, accumulation=accumulation), []
+    model, other = Bigram(11), Bigram(11)
+
+    def gradients(ids, targets, rng):
+        calls.append(ids)
+        loss, grads = model.loss_and_grads(ids, targets)
+        if len(calls) == 3 * accumulation:  # the last micro-batch of the third step
+            if failure == "exception":
+                raise MemoryError("no memory")
+            loss, grads["table"][3, 5] = (np.nan, 0.0) if failure == "loss" else (loss, np.inf)
+        return loss, grads
+
+    trainer = Trainer(model, gradients, TEXT, settings)
+    straight = Trainer(other, other.loss_and_grads, TEXT, settings)
+    assert [trainer.step().loss for _ in range(2)] == [straight.step().loss for _ in range(2)]
+    with pytest.raises((FloatingPointError, MemoryError), match=r"diverged in step 3: loss|no memory"):
         trainer.step()
-    assert trainer.step_number == 0
-    assert not model.table.any()
+    assert (trainer.step_number, trainer.n_tokens) == (2, 2 * accumulation * 35)
+    np.testing.assert_array_equal(model.table, other.table)
+    for name, array in straight.tensors().items():
+        if name != "order":
+            np.testing.assert_array_equal(trainer.tensors()[name], array, err_msg=name)
+    assert straight.windows.order.size - trainer.windows.order.size == 5 * accumulation
+
+    # nothing of the failed batch is left: the next step is that of a training that skipped its windows
+    straight.windows.draw(7, 5 * accumulation)
+    one, another = trainer.step(), straight.step()
+    assert (one.loss, one.grad_norm, one.tokens) == (another.loss, another.grad_norm, another.tokens)
+    np.testing.assert_array_equal(model.table, other.table)
 
 
 def transformer_trainer(settings, model=None):
@@ -193,12 +234,26 @@ def test_a_run_that_was_saved_and_loaded_goes_on_to_the_same_bits(tmp_path, chan
         np.testing.assert_array_equal(array, resumed.tensors()[name], err_msg=name)
 
 
-def test_without_its_generator_a_resumed_run_would_be_another():
-    straight, _ = transformer_trainer(replace(SMALL, d_model=12, n_heads=2, n_layers=1))
-    state, tensors = straight.state(), straight.tensors()
-    straight.step()
-    assert state["rng"] != straight.state()["rng"]
-    assert tensors["order"].size != straight.tensors()["order"].size
+@pytest.mark.parametrize(("lacking", "same"), [("nothing", 30), ("rng", 4), ("order", 0)])
+def test_a_resumed_run_is_another_without_its_generator_or_its_order(lacking, same):
+    straight, model = trainer_of()
+    for _ in range(10):
+        straight.step()
+    table, state = model.table.copy(), json.loads(json.dumps(straight.state()))
+    tensors = {name: array.copy() for name, array in straight.tensors().items()}
+    losses = [straight.step().loss for _ in range(30)]
+
+    resumed, other = trainer_of()
+    if lacking == "rng":
+        state["rng"] = resumed.state()["rng"]
+    if lacking == "order":
+        tensors["order"] = resumed.tensors()["order"]
+    other.table[...] = table
+    resumed.restore(tensors, state)
+    again = [resumed.step().loss for _ in range(30)]
+    # an epoch of 71 windows, five to a step: the 4 steps that draw from its rest do not need the generator
+    assert again[:same] == losses[:same]
+    assert all(a != b for a, b in zip(again[same:], losses[same:], strict=True))
 
 
 def test_the_state_of_another_training_is_refused():

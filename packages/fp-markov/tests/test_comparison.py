@@ -1,7 +1,11 @@
 """Mirrors src/fp_markov/comparison.py."""
 
+from fractions import Fraction
+from itertools import product
+
 import numpy as np
 import pytest
+import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,17 +24,40 @@ def autoregressive(phi, shape, rng):
     return x
 
 
+def variance_of_the_mean(gamma):
+    """(E1), for covariances that are numbers or symbols."""
+    T = len(gamma)
+    return (gamma[0] + 2 * sum((1 - h / sympy.Integer(T)) * gamma[h] for h in range(1, T))) / T
+
+
 def true_error(phi, T):
-    """(E1) with the autocovariance phi^h / (1 - phi^2)."""
+    """The root of (E1) with the autocovariance phi^h / (1 - phi^2)."""
     h = np.arange(1, T)
     return np.sqrt((1 + 2 * np.sum((1 - h / T) * phi**h)) / (1 - phi**2) / T)
 
 
+def block_means(d, length):
+    """The means of the T circular blocks."""
+    T = len(d)
+    return [sum(d[(s + i) % T] for i in range(length)) / length for s in range(T)]
+
+
 def exact_variance(d, length):
     """The first expression of (E2), by brute force over the T blocks."""
-    T = len(d)
-    blocks = [np.mean([d[(s + i) % T] for i in range(length)]) for s in range(T)]
-    return np.mean((np.array(blocks) - d.mean()) ** 2) * length / T
+    return np.mean((np.array(block_means(d, length)) - d.mean()) ** 2) * length / len(d)
+
+
+class EveryStart(np.random.Generator):
+    """Instead of random starts: each combination of starts of the whole blocks and the cut one, exactly once."""
+
+    def __init__(self, T, blocks):
+        super().__init__(np.random.PCG64(0))
+        self.starts = np.array(list(product(range(T), repeat=blocks)))
+
+    def integers(self, low, high, size):
+        columns = size[1] if isinstance(size, tuple) else 1
+        starts, self.starts = self.starts[:, :columns], self.starts[:, columns:]
+        return starts.reshape(size)
 
 
 @pytest.mark.claim("markov.paired-variance")
@@ -53,13 +80,26 @@ def test_pairing_two_ngram_models_cancels_most_of_the_noise():
 
 
 @pytest.mark.claim("markov.dependent-mean")
-@pytest.mark.parametrize("phi", [-0.5, 0.0, 0.8])
-def test_the_error_of_the_mean_of_a_dependent_sequence(phi):
-    """Many independent copies of an autoregression: their means spread as (E1) says."""
+@pytest.mark.parametrize("T", range(2, 8))
+def test_the_variance_of_the_mean_of_a_stationary_sequence(T):
+    """Exactly, for any covariances: the variance of a sum is the sum of the whole covariance matrix."""
+    gamma = sympy.symbols(f"gamma:{T}")
+    ones, covariances = sympy.ones(1, T), sympy.Matrix(T, T, lambda s, t: gamma[abs(s - t)])
+    assert sympy.expand((ones * covariances * ones.T)[0] / T**2 - variance_of_the_mean(gamma)) == 0
+
+
+@pytest.mark.claim("markov.dependent-mean")
+@pytest.mark.parametrize(("phi", "T"), [(-0.5, 2), (0.0, 5), (0.8, 2), (0.8, 5), (0.8, 101)])
+def test_the_error_of_the_mean_of_a_dependent_sequence(phi, T):
+    """Many copies of an autoregression, also short ones, where 1 - h/T counts: their means spread as (E1) says."""
     copies = 4000
-    means = autoregressive(phi, (copies, 101), np.random.default_rng(37)).mean(axis=1)
-    # the means are normal, so the spread's relative error is 1 / sqrt(2 * 4000) = 1.1%; five of those
-    assert means.std() == pytest.approx(true_error(phi, 101), rel=5 / np.sqrt(2 * copies))
+    assert true_error(phi, T) ** 2 == pytest.approx(
+        float(variance_of_the_mean([phi**h / (1 - phi**2) for h in range(T)])), rel=1e-12
+    )
+    means = autoregressive(phi, (copies, T), np.random.default_rng(37)).mean(axis=1)
+    # the means are normal, so the spread's relative error is 1 / sqrt(2 * 4000) = 1.1%; five of those. Without the
+    # factor 1 - h/T the error would be off by 20% at phi = 0.8 and T = 2, by 26% at T = 5
+    assert means.std() == pytest.approx(true_error(phi, T), rel=5 / np.sqrt(2 * copies))
 
 
 @pytest.mark.claim("markov.circular-blocks")
@@ -74,12 +114,29 @@ def test_the_two_expressions_for_the_variance_agree(length):
 
 
 @pytest.mark.claim("markov.circular-blocks")
+@given(st.lists(st.integers(-100, 100).map(Fraction), min_size=1, max_size=13), st.data())
+def test_a_random_block_has_the_mean_of_the_text(d, data):
+    """Exactly, over all T starts."""
+    length = data.draw(st.integers(1, len(d)))
+    assert sum(block_means(d, length)) / len(d) == sum(d) / len(d)
+
+
+@pytest.mark.claim("markov.circular-blocks")
+@pytest.mark.parametrize(("T", "length"), [(5, 1), (6, 2), (6, 3), (6, 6)])
+def test_over_all_draws_of_blocks_the_variance_is_the_closed_form(T, length):
+    d, k = np.random.default_rng(43).normal(size=T), T // length
+    n = T ** (k + 1)  # the cut block has no tokens here, whatever its start
+    _, error = block_bootstrap(d, length, n, EveryStart(T, k + 1))
+    # 1e-12: rounding of prefix sums; a sample of n divides by n - 1
+    assert error**2 * (n - 1) / n == pytest.approx(exact_variance(d, length), rel=1e-12, abs=1e-28)
+
+
+@pytest.mark.claim("markov.circular-blocks")
 @pytest.mark.parametrize("length", [1, 5, 25])
 def test_resampled_means_spread_as_the_closed_form_says(length):
     d = autoregressive(0.6, (200,), np.random.default_rng(43))
     n = 20_000
-    mean, error = block_bootstrap(d, length, n, np.random.default_rng(47))
-    assert mean == pytest.approx(d.mean())
+    _, error = block_bootstrap(d, length, n, np.random.default_rng(47))
     # relative error of a standard deviation from n nearly normal numbers: 1 / sqrt(2 n) = 0.5%; five of those
     assert error == pytest.approx(np.sqrt(exact_variance(d, length)), rel=5 / np.sqrt(2 * n))
 
@@ -106,18 +163,23 @@ def test_independent_numbers_give_the_familiar_formula():
     assert block_bootstrap(d, 29, n, rng)[1] == pytest.approx(d.std() / np.sqrt(T), rel=4 * np.hypot(0.031, 0.01))
 
 
-def test_a_length_that_does_not_divide_still_resamples_every_token_equally():
+@pytest.mark.parametrize("length", [2, 3, 4, 5, 6])
+def test_a_length_that_does_not_divide_cuts_the_last_block_short(length):
+    """Over all draws of blocks, against (E3)."""
+    d, T = np.random.default_rng(61).normal(size=7), 7
+    whole, rest = divmod(T, length)
+    n = T ** (whole + 1)
+    _, error = block_bootstrap(d, length, n, EveryStart(T, whole + 1))
+    v = {j: np.var(block_means(d, j)) for j in (length, rest)}
+    expected = (whole * length**2 * v[length] + rest**2 * v[rest]) / T**2
+    # 1e-12: rounding of prefix sums; a sample of n divides by n - 1
+    assert error**2 * (n - 1) / n == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_first_number_is_the_mean_of_the_differences():
     d = np.zeros(7)
     d[3] = 7.0
-    # mean 1 whatever the cut: the mean over resamples is within five of its own standard errors
-    n, rng = 20_000, np.random.default_rng(61)
-    for length in (2, 3, 5):
-        mean, error = block_bootstrap(d, length, n, rng)
-        whole, rest = divmod(7, length)
-        # independent blocks: token 3 lands in one of length m with probability m / 7
-        expected = np.sqrt(whole * (length / 7) * (1 - length / 7) + (rest / 7) * (1 - rest / 7))
-        assert mean == 1
-        assert error == pytest.approx(expected, rel=0.03)  # 1 / sqrt(2 n) = 0.5% times a kurtosis below 10
+    assert [block_bootstrap(d, length, 2, np.random.default_rng(0))[0] for length in (1, 3, 7)] == [1.0, 1.0, 1.0]
 
 
 def test_the_same_seed_gives_the_same_error_and_constants_have_none():

@@ -1,10 +1,12 @@
 """Mirrors src/fp_markov/smoothing.py."""
 
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import sympy
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -27,24 +29,38 @@ def test_every_context_has_a_positive_distribution(text, order, unseen):
             assert p.min() > 0
 
 
+def log_likelihood(D, n, log):
+    """(E5); `n[r - 1]` n-grams have the count r."""
+    return n[0] * log(D) + sum(r * n_r * log(r - 1 - D) for r, n_r in enumerate(n[1:], start=2))
+
+
+SYMBOLS = sympy.symbols("D n1:9", positive=True)
+SLOPE = sympy.lambdify(SYMBOLS, sympy.diff(log_likelihood(SYMBOLS[0], SYMBOLS[1:], sympy.log), SYMBOLS[0]), "math")
+
+
 @pytest.mark.claim("markov.discount-bound")
 @given(arrays(np.int64, 6, elements=st.integers(0, 50)), st.integers(1, 50), st.integers(1, 50))
+@example(np.zeros(6, np.int64), 2, 1)  # equality
+@example(np.zeros(6, np.int64), 7, 11)
+@example(np.array([0, 0, 0, 0, 0, 1]), 50, 50)  # hardly less
 def test_the_best_single_discount_stays_below_its_bound(higher, n_1, n_2):
-    """The root of the slope of (E5), by bisection, since the slope of a concave function only falls."""
-    r, n_r = np.arange(3, 9), higher
+    n = [n_1, n_2, *higher.tolist()]
+    Y = Fraction(n_1, n_1 + 2 * n_2)
 
-    def slope(D):
-        return n_1 / D - 2 * n_2 / (1 - D) - np.sum(r * n_r / (r - 1 - D))
+    grid = np.linspace(0, 1, 1002)[1:-1]
+    rises = np.diff(log_likelihood(grid, n, np.log)) > 0
+    assert (rises[:-1] >= rises[1:]).all()  # up, then down: a single maximum
+    best = grid[np.count_nonzero(rises)]  # within a step of it
+    assert best <= Y + 1 / 1001
 
-    low, high = 1e-9, 1 - 1e-9
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
-    Y = n_1 / (n_1 + 2 * n_2)
-    if n_r.any():
-        assert low < Y
+    # past that maximum the slope is negative, at it zero; in fractions, so that the sign is exact
+    at_the_bound = SLOPE(Y, *n)
+    assert isinstance(at_the_bound, Fraction)
+    if higher.any():
+        assert at_the_bound < 0
     else:
-        assert low == pytest.approx(Y, abs=1e-9)  # 60 bisections leave 1e-18, the slope's rounding more
+        assert at_the_bound == 0
+        assert best == pytest.approx(float(Y), abs=1 / 1001)
 
 
 def test_discounts_by_hand():

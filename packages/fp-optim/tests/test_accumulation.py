@@ -67,6 +67,17 @@ def test_changing_the_mean_does_not_reach_the_next_batch():
     assert accumulator.mean()["w"].tolist() == [1.0, 1.0]
 
 
+def test_what_was_cleared_does_not_reach_the_next_batch():
+    accumulator = Accumulator({"w": np.zeros(2)})
+    accumulator.add({"w": np.full(2, np.nan)}, 3)
+    accumulator.clear()
+    assert accumulator.n_tokens == 0
+    with pytest.raises(ValueError, match="there is no mean of no micro-batch"):
+        accumulator.mean()
+    accumulator.add({"w": np.ones(2)}, 5)
+    assert accumulator.n_tokens == 5 and accumulator.mean()["w"].tolist() == [1.0, 1.0]
+
+
 def test_nothing_that_grows_is_allocated_and_long_arrays_are_added_whole(peak_bytes):
     rng = np.random.default_rng(2)
     g = rng.normal(size=(1009, 101)).astype(np.float32)

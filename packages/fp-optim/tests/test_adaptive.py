@@ -120,15 +120,41 @@ def test_no_sequence_of_gradients_makes_a_longer_step(gradients):
         assert abs(parameter - before)[0] <= largest_step(t, (0.9, 0.95)) * (1 + 1e-12) + 1e-13
 
 
+def bound(t, beta1, beta2):
+    """R_t, read literally: also where it grows without end."""
+    total = sum((beta1**2 / beta2) ** k for k in range(t))
+    return np.sqrt((1 - beta1) ** 2 * (1 - beta2**t) / ((1 - beta2) * (1 - beta1**t) ** 2) * total)
+
+
 @pytest.mark.claim("optim.adam-bounded")
 @pytest.mark.parametrize("t", [1, 2, 7, 300])
-def test_one_sequence_of_gradients_attains_the_bound(t):
-    beta1, beta2 = 0.9, 0.999
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.999), (0.0, 0.5), (0.9, 0.81), (0.9, 0.7)])
+def test_one_sequence_of_gradients_attains_the_bound_and_others_do_not_pass_it(t, beta1, beta2):
     s = np.arange(1, t + 1)
     gradients = (beta1 / beta2) ** (t - s.astype(float))  # w_s / u_s, up to a constant
-    m, v = moments(gradients, beta1, beta2)
-    ratio = m / (1 - beta1**t) / np.sqrt(v / (1 - beta2**t))
-    assert ratio == pytest.approx(largest_step(t, (beta1, beta2)), rel=1e-10)
+    noise = np.random.default_rng(t).normal(size=(t, 101)) * gradients[:, None]
+    m, v = moments(np.column_stack([gradients, noise, gradients[:, None] + 0.01 * noise]), beta1, beta2)
+    ratios = m / (1 - beta1**t) / np.sqrt(v / (1 - beta2**t))
+    assert ratios[0] == pytest.approx(bound(t, beta1, beta2), rel=1e-10)
+    assert np.abs(ratios).max() <= bound(t, beta1, beta2) * (1 + 1e-10)  # rounding of sums of 300 terms
+    if beta1**2 < 0.99 * beta2:  # 0.9^2 = 0.81 up to rounding
+        assert largest_step(t, (beta1, beta2)) == pytest.approx(bound(t, beta1, beta2), rel=1e-10)
+
+
+@pytest.mark.claim("optim.adam-bounded-in-time")
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.999), (0.9, 0.95), (0.0, 0.5), (0.5, 0.3)])
+def test_the_bound_has_its_limit_where_the_squares_fade_slowly_enough(beta1, beta2):
+    limit = np.sqrt((1 - beta1) ** 2 / ((1 - beta2) * (1 - beta1**2 / beta2)))
+    # after 40,000 steps even 0.999^t is below 1e-17
+    assert largest_step(40_000, (beta1, beta2)) == pytest.approx(limit, rel=1e-12)
+
+
+@pytest.mark.claim("optim.adam-bounded-in-time")
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.81), (0.9, 0.7), (0.5, 0.2)])
+def test_the_bound_grows_without_end_where_they_fade_too_fast(beta1, beta2):
+    for t in (10, 100, 1000):
+        assert bound(t, beta1, beta2) ** 2 >= (1 - 1e-9) * (1 - beta1) ** 2 / (1 - beta2) * (1 - beta2**t) * t
+    assert bound(1000, beta1, beta2) > 7
 
 
 @pytest.mark.claim("optim.decoupled-decay")
@@ -268,5 +294,5 @@ def test_a_foreign_state_is_refused_and_nothing_changes():
 
 def test_the_bound_needs_fading_factors_in_the_right_order():
     for arguments in ((0, (0.9, 0.999)), (1, (0.9, 0.8)), (1, (1.0, 0.999))):
-        with pytest.raises(ValueError, match="the bound needs t >= 1 and betas"):
+        with pytest.raises(ValueError, match="a bound that stays finite needs t >= 1 and betas"):
             largest_step(*arguments)

@@ -77,7 +77,7 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(grads, max_norm):
 
 @pytest.mark.claim("optim.clip-nearest")
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))
-def test_no_vector_of_the_ball_is_nearer(seed, max_norm):
+def test_no_other_vector_of_the_ball_is_as_near(seed, max_norm):
     rng = np.random.default_rng(seed)
     g = rng.normal(size=7)
     clipped = {"g": g.copy()}
@@ -86,7 +86,13 @@ def test_no_vector_of_the_ball_is_nearer(seed, max_norm):
     for noise in (1e-3, 0.1, 10):
         x = clipped["g"] + noise * rng.normal(size=7)
         x *= min(1, max_norm / np.linalg.norm(x))
-        assert np.linalg.norm(g - x) >= distance - 1e-12  # rounding of norms below 20
+        away = np.linalg.norm(x - clipped["g"])
+        assert np.linalg.norm(g - x) ** 2 >= distance**2 + away**2 - 1e-12  # (E3); rounding of squares below 1000
+
+
+def test_the_norm_of_nothing_but_zeros_has_no_sign():
+    for zeros in (np.zeros(3), -np.zeros(3), np.array([0.0, -0.0])):
+        assert str(global_norm({"w": zeros})) == "0.0"
 
 
 def test_a_short_gradient_is_not_touched_and_arrays_stay_where_they_are():

@@ -1,5 +1,7 @@
 """Mirrors src/fp_optim/muon.py. Sizes are distinct primes."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -72,9 +74,45 @@ def test_five_iterations_end_in_the_band():
     low, high = band(0.01, 1.0)[-1]
     assert 0.6818 < low < high < 1.1344
     grid = p(np.linspace(0.01, 1, 1_000_003), 5)
-    # the slope of five iterations is below 500, so the grid misses an extreme value by less than 500 * 1e-6 / 2
+    # |p'| <= 3.45 on [0, 1] and 3.97 on [0, 1.2024]: the slope of five iterations is at most 3.45 * 3.97^4 < 860, so
+    # the grid misses an extreme value by less than 860 * 1e-6 / 2
     assert low - 1e-12 <= grid.min() < low + 5e-4
     assert high - 5e-4 < grid.max() <= high + 1e-12
+
+
+@pytest.mark.claim("optim.muon-band")
+def test_the_band_holds_in_exact_arithmetic():
+    """Fractions throughout: the critical points are enclosed, so the interval can only come out too wide."""
+    a, b, c = Fraction("3.4445"), Fraction("-4.7750"), Fraction("2.0315")
+    width = Fraction(1, 10**9)
+
+    def value(s):
+        return s * (a + s**2 * (b + s**2 * c))
+
+    def slope(s):
+        return a + s**2 * (3 * b + s**2 * 5 * c)
+
+    enclosures = [(s, s + width) for s in (Fraction("0.55452879"), Fraction("1.050136079"))]
+    for left, right in enclosures:
+        assert slope(left) * slope(right) < 0  # a zero of the slope lies in between; there are two, so these are all
+    assert slope(Fraction(0)) < 4 and slope(Fraction("1.2024")) < 4 and a - 9 * b**2 / (20 * c) > -4  # ends, vertex
+    low, high = Fraction("0.01"), Fraction(1)
+    for floating in band(0.01, 1.0):
+        candidates = [low, high, *(left for left, right in enclosures if right > low and left < high)]
+        values = [value(s) for s in candidates]
+        low, high = min(values) - 4 * width, max(values) + 4 * width  # |slope| <= 4 on [0, 1.2024]
+        # rounded outwards, so that the fractions stay short
+        low, high = Fraction(low * 10**15 // 1, 10**15), Fraction(-(-high * 10**15 // 1), 10**15)
+        assert low >= 0 and high < Fraction("1.2024")
+        assert max(abs(floating[0] - low), abs(floating[1] - high)) < 1e-5  # 341 widths of 4e-9
+    assert Fraction("0.6818") < low and high < Fraction("1.1344")
+
+
+def test_small_singular_values_may_end_anywhere_below_the_largest_value():
+    low, high = band(0.0, 1.0)[-1]
+    assert low == 0 and high < 1.2024
+    assert band(0.0, 1.2024, 1)[-1][1] < 1.2024  # mapped into itself
+    assert 1.1344 / 0.6818 < 1.7  # the factor between the ends of the band
 
 
 @pytest.mark.claim("optim.muon-band")
@@ -95,11 +133,13 @@ def test_one_is_not_where_the_iteration_rests():
 @pytest.mark.parametrize("shape", [(5, 7), (7, 5), (1, 3), (3, 1), (11, 11)])
 def test_orthogonalize_against_singular_values(shape):
     G = np.random.default_rng(8).normal(size=shape)
-    # 1e-11: float64 rounding, raised by five iterations of slope up to 3.4
+    # float64 rounds at 1e-16; five iterations, of slope at most 3.45 * 3.97^4 < 860 together, raise that to 1e-13 a
+    # rounding, of which there are fewer than 100
     np.testing.assert_allclose(orthogonalize(G), by_singular_values(G, 5), atol=1e-11)
     narrow = orthogonalize(G.astype(np.float32))
     assert narrow.dtype == np.float32
-    np.testing.assert_allclose(narrow, by_singular_values(G, 5), atol=1e-4)  # the same in float32, 2^29 times as coarse
+    # float32 rounds at 6e-8, and 860 of those are 5e-5
+    np.testing.assert_allclose(narrow, by_singular_values(G, 5), atol=1e-4)
 
 
 def test_a_stack_is_its_matrices_one_by_one():

@@ -38,27 +38,33 @@ $$p(y) = \frac{k - d}{m} + \text{(something} \ge 0) \ge \frac{k - d}{m} > 0. \qq
 
 The logarithm is increasing, so $-\log p(y) \le \log \frac{m}{k - d}$. If only $y$ followed, $k = m$. $\blacksquare$
 
-With $d = 0.8$ a passage seen twice costs at most $\log (2 / 1.2) = 0.51$ nats a token, and nothing was understood: it
-was looked up. With a share $c$ of the held-out tokens in such copies, the table's mean loss is
-$(1 - c)\, \ell_{\text{new}} + c\, \ell_{\text{copied}}$, lower than its loss on new text by
+Take a passage that stands twice in the training text, and whose contexts occur nowhere else in it: $m = k = 2$. With
+$d = 0.8$ it costs at most
+
+>>> round(float(np.log(2 / (2 - 0.8))), 2)
+0.51
+
+nats a token, and nothing was understood: it was looked up. With a share $c$ of the held-out tokens in such copies, the
+table's mean loss is $(1 - c)\, \ell_{\text{new}} + c\, \ell_{\text{copied}}$, lower than its loss on new text by
 $c\, (\ell_{\text{new}} - \ell_{\text{copied}})$. To measure learning, make $c$ small.
 
 ## Measuring copies
 
 `copied_share` is $c$ with "copy" made precise: the share of held-out characters inside some substring of length $L$
-that also stands in the training text. Comparing all pairs would take $n \cdot m$ comparisons; naming substrings by
-integers takes a few sorts.
+that also stands in the training text. Comparing each substring of the one part with each of the other would take the
+product of their lengths; naming substrings by integers takes a few sorts.
 
 **Claim** `capstone.copies-doubling`. Let every substring of length $a$ have a name, equal names exactly for equal
 substrings. Let $a < b \le 2a$. Name the substring of length $b$ at position $i$ by the pair of names at $i$ and at
-$i + b - a$. Then again names are equal exactly for equal substrings. So $\lceil \log_2 L \rceil$ such steps name those
-of length $L$.
+$i + b - a$. Then again names are equal exactly for equal substrings. So $\lceil \log_2 L \rceil$ such steps, and no
+fewer, name those of length $L$.
 
 **Proof.** The two substrings of length $a$ at $i$ and at $i + b - a$ cover $i, \dots, i + a - 1$ and
 $i + b - a, \dots, i + b - 1$. As $b - a \le a$ there is no gap between them, so together they cover all $b$ characters.
 Equal substrings have equal parts, so equal pairs; equal pairs mean equal characters at each of the $b$ places, so equal
-substrings. Start from $a = 1$, where the character itself is the name; each step may double the length, and the last
-one stops at $L$. $\blacksquare$
+substrings. Start from $a = 1$, where the character itself is the name, and take $b = \min(2a, L)$: after $s$ steps the
+length is $\min(2^s, L)$, which is $L$ as soon as $2^s \ge L$, and no choice of $b \le 2a$ gets beyond $2^s$ in $s$
+steps. $\blacksquare$
 
 ## The default corpus
 
@@ -352,17 +358,31 @@ def copied_share(held_out: str, train: str, length: int = 50) -> float:
     if min(len(held_out), len(train)) < length:
         return 0.0
     names = [np.frombuffer(part.encode("utf-32-le"), dtype="<u4").astype(np.int64) for part in (held_out, train)]
-    done = 1
-    while done < length:
-        step = min(done, length - done)
+    for a, b in _doublings(length):
         largest = 1 + max(int(part.max()) for part in names)
-        pairs = [part[:-step] * largest + part[step:] for part in names]
+        pairs = [part[: a - b] * largest + part[b - a :] for part in names]
         named = np.unique(np.concatenate(pairs), return_inverse=True)[1]
         names = [named[: pairs[0].size], named[pairs[0].size :]]
-        done += step
     starts = np.isin(names[0], names[1]).astype(np.int64)
     # a character is covered if a copy starts at most length - 1 before it: the difference of two running counts
     edges = np.zeros(len(held_out) + 1, dtype=np.int64)
     edges[: starts.size] += starts
     edges[length : length + starts.size] -= starts
     return float(np.mean(np.cumsum(edges[:-1]) > 0))
+
+
+def _doublings(length: int) -> list[tuple[int, int]]:
+    """
+    The steps from length `a` to `b` of `capstone.copies-doubling`, from 1 to `length`.
+
+    Examples
+    --------
+    >>> _doublings(50)
+    [(1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 50)]
+    """
+    steps, a = [], 1
+    while a < length:
+        b = min(2 * a, length)
+        steps.append((a, b))
+        a = b
+    return steps

@@ -18,9 +18,11 @@ exactly one window, and no window is empty.
 
 **Proof.** Let $1 \le t \le n - 1$. The token $x_t$ is the target of window $k$ if and only if
 $kT + 1 \le t \le kT + T$, that is $0 \le (t - 1) - kT \le T - 1$. By division with remainder exactly one integer $k$
-satisfies this, $k = \lfloor (t - 1) / T \rfloor$, and it lies between $0$ and
-$\lfloor (n - 2) / T \rfloor = \lceil (n - 1) / T \rceil - 1$. Window $k$ begins with the target $kT + 1$, which is at
-most $n - 1$ for each of these $k$, so it is not empty. $\blacksquare$
+satisfies this, $k = \lfloor (t - 1) / T \rfloor$, and it lies between $0$ and $\lfloor (n - 2) / T \rfloor$. Write
+$n - 1 = aT + b$ with integers $a \ge 0$ and $1 \le b \le T$. Then $\lceil (n - 1) / T \rceil - 1 = (a + 1) - 1$, and
+$\lfloor (n - 2) / T \rfloor = a$ because $n - 2 = aT + (b - 1)$ with $0 \le b - 1 < T$: both are $a$, so $k$ is one of
+the numbers allowed. Window $k \le a$ begins with the target $kT + 1 \le aT + b = n - 1$, so it is not empty.
+$\blacksquare$
 
 The first token of a window is predicted from one token, the last from $T$: with disjoint windows the mean context is
 about $T / 2$. A longer window lowers the loss without any learning, so **the window is named wherever a loss is**.
@@ -180,8 +182,8 @@ class Report:
         sure = "more" if ratio > 2 else "not more"
         lines += [
             "",
-            f"The transformer is {verdict} than the best n-gram by {abs(best.difference):.4f} nats per token, "
-            f"{ratio:.1f} standard errors: {sure} than two.",
+            f"In windows of {self.window} the transformer is {verdict} than the best n-gram by "
+            f"{abs(best.difference):.4f} nats per token, {ratio:.1f} standard errors: {sure} than two.",
         ]
         return "\n".join(lines)
 

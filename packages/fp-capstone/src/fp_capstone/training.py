@@ -19,14 +19,17 @@ are number at most $2T - 1$, at the two ends of the text. And a token $x_t$ with
 certainty, and its place in its window is uniform on $1, \dots, T$.
 
 **Proof.** The windows' targets are disjoint runs of $T$, one after the other, so no token is a target twice. The first
-run begins at $o + 1 \le T$, so that $x_0, \dots, x_o$ are left out, at most $T$ tokens. The runs go on while they fit,
-so that fewer than $T$ are left at the end: together at most $T + (T - 1)$. Let $T \le t \le n - T$. Then $t \ge o + 1$,
-so $k = \lfloor (t - o - 1) / T \rfloor \ge 0$, and the run with that $k$ holds $t$ and ends at most $T - 1$ after it,
-at $n - 1$ or before: it exists. The place of $t$ in it is $(t - o - 1) \bmod T + 1$, and as $o$ runs through $T$
+run begins at $o + 1 \le T$ and ends at $o + T \le 2T - 1 \le n - 1$: for every offset there is at least one (this is
+what $n \ge 2T$ is for), and it leaves out $x_0, \dots, x_o$, at most $T$ tokens. The runs go on while they fit, so that
+fewer than $T$ are left after the last: together at most $T + (T - 1)$. Let $T \le t \le n - T$. Then $t \ge o + 1$, so
+$k = \lfloor (t - o - 1) / T \rfloor \ge 0$, and the run with that $k$ holds $t$ and ends at most $T - 1$ after it, at
+$n - 1$ or before: it exists. The place of $t$ in it is $(t - o - 1) \bmod T + 1$, and as $o$ runs through $T$
 successive integers this takes every value of $1, \dots, T$ once. $\blacksquare$
 
-So every token is learned from equally often, and, over epochs, with every length of context. Windows drawn
-independently would leave a share of about $e^{-1} = 37\%$ of the text unseen in the time of one epoch.
+So every token with $T \le t \le n - T$ is learned from equally often, once an epoch, and, over epochs, with every
+length of context. A window drawn independently of the others misses such a token with probability about $1 - T / n$; in
+the time of one epoch $n / T$ of them are drawn, and would leave a share of about $(1 - T / n)^{n / T}$ of the text
+unseen, which for $n$ much larger than $T$ is nearly $e^{-1} = 37\%$.
 
 ## Averages of averages
 
@@ -42,17 +45,19 @@ $\frac{1}{N} \sum_s N_s \ell_s$, and differentiation is linear. $\blacksquare$
 ## Stopping without a trace
 
 **Claim** `capstone.resume`. Let the state of a run after step $i$ be $S_i$: the parameters, the optimizers' arrays and
-counts, the generator's state, the rest of the epoch's order, and $i$. If a step is a function of the state,
-$S_{i+1} = f(S_i)$, then a run of $2N$ steps, and a run of $N$ steps, a save, a load and $N$ more steps, end in the same
-state, bit for bit.
+counts, the generator's state, the rest of the epoch's order and the window that it was cut for, the number of tokens
+learned from, and $i$. Fix the text, the settings (the number of threads included), the libraries and the machine, and
+let a step be a deterministic function of the state, $S_{i+1} = f(S_i)$. Then a run of $2N$ steps, and a run of $N$
+steps, a save, a load and $N$ more steps, end in the same state, bit for bit.
 
-**Proof.** Saving and loading return the same bits: safetensors holds the bytes of arrays, JSON holds the generator's
-integers. So the second run goes on from $S_N$, and by induction $S_{N + j} = f(f(\dots f(S_N)))$ is the same in both
-runs for every $j$. $\blacksquare$
+**Proof.** Saving and loading return the same bits: safetensors holds the bytes of the arrays, and JSON holds the
+integers, to the last digit: the generator's state (with the generator's name), the window, the number of tokens and
+$i$. So the second run goes on from $S_N$, and by induction $S_{N + j} = f(f(\dots f(S_N)))$ is the same in both runs
+for every $j$. $\blacksquare$
 
 All the work is in the premise. Whatever a step reads must be in the state: the schedule reads $i$, not the clock;
-dropout draws from the saved generator; sums over threads are taken in a fixed order, so the number of threads belongs
-to the settings. It holds on one machine with one version of its libraries: another BLAS adds in another order.
+dropout draws from the saved generator; sums over threads are taken in a fixed order, which is another for another
+number of threads. And whatever is not in the state must be fixed: another BLAS adds in another order.
 
 ## The step
 
@@ -296,9 +301,11 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            If the loss or the gradient is no longer a number. Nothing has been changed then.
+            If the loss or the gradient is no longer a number. No parameter, optimizer array or step count has changed;
+            the batch's windows and random numbers are spent, and its gradients dropped.
         """
         started, s = time.perf_counter(), self.settings
+        self._accumulator.clear()  # of a step that failed between two micro-batches
         window = self.window
         batch_size = s.batch_size * s.context_length // window
         rng = self._rng if s.dropout else None

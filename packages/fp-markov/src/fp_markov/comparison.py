@@ -47,11 +47,11 @@ positive and that formula is too small.
 ## Resample blocks
 
 The **bootstrap** treats the sample as the world: draw new samples from it, and see how much their means vary. Drawing
-single tokens would break the dependence, and return $s / \sqrt{T}$. Drawing whole blocks of $\ell$ neighbours keeps it
-inside the blocks. Here the blocks are **circular**: any of the $T$ positions may start one, and the text's end
-continues at its beginning, so that every token is in exactly $\ell$ of the $T$ blocks. Let $b_s$ be the mean of the
-block that starts at $s$; draw $k = T / \ell$ starts independently and uniformly and let $m$ be the mean of the $k$
-block means.
+single tokens would break the dependence, and return $s / \sqrt{T}$. Drawing whole blocks of $\ell$ neighbours,
+$1 \le \ell \le T$, keeps it inside the blocks. Here the blocks are **circular**: any of the $T$ positions may start
+one, and the text's end continues at its beginning, so that every token is in exactly $\ell$ of the $T$ blocks. Let
+$b_s$ be the mean of the block that starts at $s$; draw $k = T / \ell$ starts independently and uniformly and let $m$ be
+the mean of the $k$ block means.
 
 **Claim** `markov.circular-blocks`. Given the sample, and if $\ell$ divides $T$, $\mathbb{E}\, m = \bar d$ and
 
@@ -71,10 +71,18 @@ and $2 (\ell - h)$ have indices $h$ apart; averaged over $s$ a product at distan
 variance of $b_s$ is $\frac{1}{\ell} \big( \hat\gamma(0) + 2 \sum_{h} (1 - h/\ell)\, \hat\gamma(h) \big)$. Divide by
 $k$, with $k \ell = T$. $\blacksquare$
 
-Compare (E2) with (E1): the same formula with estimated covariances, cut off at $\ell$. Blocks must be much longer than
-the dependence, or covariance is lost and the error is understated; and much shorter than the text, or few of them fit
-and the estimate itself is noise. With $\ell = 1$, (E2) is the familiar formula. If $\ell$ does not divide $T$ the last
-block is cut short, so that a resample has exactly $T$ tokens.
+Compare (E2) with (E1): the covariances are estimated, the sum is cut off at $\ell$, and the weights are
+$1 - h / \ell$, which for $\ell < T$ is less than $1 - h / T$. Blocks must be much longer than the dependence, or
+covariance is lost (and, where it is positive, the error is understated); and much shorter than the text, or few of them
+fit and the estimate itself is noise. With $\ell = 1$, (E2) is the familiar formula.
+
+If $\ell$ does not divide $T$, say $T = k \ell + r$ with $0 < r < \ell$, one more block is drawn and cut to its first
+$r$ tokens, so that a resample has exactly $T$ tokens. The $k + 1$ draws are independent, and weighted by their
+lengths: again $\mathbb{E}\, m = \bar d$, and if $v_j$ is the variance of a random block mean of length $j$,
+
+$$
+\operatorname{Var}(m) = \frac{k\, \ell^2\, v_\ell + r^2\, v_r}{T^2}. \qquad \text{(E3)}
+$$
 
 ## In practice
 
@@ -115,7 +123,8 @@ def block_bootstrap(
     mean : float
         Mean of `differences`.
     standard_error : float
-        Standard deviation of the resampled means, the root of (E2) up to that share.
+        Standard deviation of the resampled means: up to that share the root of (E2) if `block_length` divides T, else
+        of (E3).
 
     Raises
     ------

@@ -11,8 +11,9 @@ You need: `fp_markov.counting`; slopes and concave functions.
 ## Take a little from every count
 
 Let $a(g)$ be the count of an $n$-gram $g = cw$ and let $D(a)$ be the **discount** for a count $a$, with
-$0 < D(a) \le a$ for $a \ge 1$ and $D(0) = 0$. Write $c'$ for the context $c$ without its first token. With the total
-$A(c) = \sum_w a(cw)$ and the share that is taken, $\gamma(c) = \sum_w D(a(cw)) / A(c)$,
+$0 < D(a) \le a$ for $a \ge 1$ and $D(0) = 0$. Write $c'$ for the context $c$ without its first token. For $n = 1$ the
+context is empty and has no $c'$: there $P_{n-1}(w \mid c')$ stands for $P_0(w)$, the uniform distribution. With the
+total $A(c) = \sum_w a(cw)$ and the share that is taken, $\gamma(c) = \sum_w D(a(cw)) / A(c)$,
 
 $$
 \begin{aligned}

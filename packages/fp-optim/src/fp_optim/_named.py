@@ -56,7 +56,7 @@ def check_weight_decay(weight_decay: float) -> None:
 
 def largest(array: np.ndarray) -> float:
     """The largest absolute value, without a copy; NaN if there is one, 0 for an empty array."""
-    return float(np.maximum(array.max(initial=0.0), -array.min(initial=0.0)))
+    return float(np.maximum(array.max(initial=0.0), -array.min(initial=0.0))) + 0.0  # -0.0 + 0.0 is 0.0
 
 
 def pieces(*arrays: np.ndarray, size: int = CHUNK) -> Iterator[tuple[np.ndarray, ...]]:

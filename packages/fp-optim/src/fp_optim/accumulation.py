@@ -100,7 +100,7 @@ class Accumulator:
             raise ValueError(f"n_tokens must be at least 1, got {n_tokens}; a micro-batch without loss has no gradient")
         check_gradients(self._sums, grads)
         if self._finished:
-            self._tokens, self._finished = 0, False
+            self.clear()
         first = self._tokens == 0
         self._tokens += n_tokens
         for name, total in self._sums.items():
@@ -110,6 +110,10 @@ class Accumulator:
             scratch = self._scratch[total.dtype]
             for sums, g in pieces(total, grads[name]):
                 sums += np.multiply(g, n_tokens, out=scratch[: g.size])
+
+    def clear(self) -> None:
+        """Forget what was added: the next `add` begins a new batch."""
+        self._tokens, self._finished = 0, False
 
     def mean(self) -> dict[str, Float[np.ndarray, "..."]]:
         """

@@ -59,7 +59,7 @@ $m_1 / \sqrt{v_1} = (1 - \beta_1) g_1 / (\sqrt{1 - \beta_2}\, |g_1|)$. $\blacksq
 Every coordinate takes a full step on the word of a single batch: this is one reason why a training run starts with a
 small rate (`fp_optim.schedules`).
 
-**Claim** `optim.adam-bounded`. Let $\beta_1^2 < \beta_2$ and $v_t > 0$. Whatever the gradients were,
+**Claim** `optim.adam-bounded`. Let $\beta_2 > 0$ and $v_t > 0$. Whatever the gradients were,
 
 $$
 \frac{|\hat m_t|}{\sqrt{\hat v_t}} \le R_t, \qquad
@@ -67,7 +67,7 @@ R_t^2 = \frac{(1 - \beta_1)^2 (1 - \beta_2^t)}{(1 - \beta_2) (1 - \beta_1^t)^2}
   \sum_{k=0}^{t-1} \Big( \frac{\beta_1^2}{\beta_2} \Big)^k,
 $$
 
-and some sequence of gradients attains it.
+and some sequence of gradients attains it. So the Adam part of a step (E3) is at most $\eta R_t$.
 
 **Proof.** By `optim.adam-bias`, $\hat m_t = \sum_s w_s g_s$ and $\hat v_t = \sum_s u_s g_s^2$ with
 $w_s = (1 - \beta_1) \beta_1^{t-s} / (1 - \beta_1^t)$ and $u_s = (1 - \beta_2) \beta_2^{t-s} / (1 - \beta_2^t)$. By
@@ -79,10 +79,26 @@ $$
 $$
 
 Insert the weights, with $k = t - s$: $\sum_s w_s^2 / u_s = R_t^2$. Equality in Cauchy-Schwarz holds when
-$\sqrt{u_s}\, g_s$ is proportional to $w_s / \sqrt{u_s}$, that is for $g_s = w_s / u_s$. $\blacksquare$
+$\sqrt{u_s}\, g_s$ is proportional to $w_s / \sqrt{u_s}$, that is for $g_s = w_s / u_s$; it has $\hat v_t > 0$, since
+$w_t > 0$. In (E3) the denominator is larger than $\sqrt{\hat v_t}$, because $\varepsilon > 0$. $\blacksquare$
 
-`largest_step` computes $R_t$. For steady gradients the ratio is near 1; the bound, about 7 for the usual $\beta$, is
-approached when a coordinate that was silent for long suddenly gets gradients.
+(If $v_t = 0$, all gradients so far were zero and the Adam part of the step is zero.)
+
+**Claim** `optim.adam-bounded-in-time`. If $\beta_1^2 < \beta_2$, then $R_t$ stays bounded as $t$ grows, and
+
+$$
+R_t^2 \to \frac{(1 - \beta_1)^2}{(1 - \beta_2)\, (1 - \beta_1^2 / \beta_2)}.
+$$
+
+If $\beta_1^2 \ge \beta_2 > 0$, then $R_t \to \infty$.
+
+**Proof.** As $t \to \infty$, $\beta_1^t$ and $\beta_2^t$ tend to zero, so that the factor before the sum tends to
+$(1 - \beta_1)^2 / (1 - \beta_2) > 0$. The sum is geometric: for a ratio $\beta_1^2 / \beta_2 < 1$ it tends to
+$1 / (1 - \beta_1^2 / \beta_2)$, and a convergent sequence is bounded; for a ratio of $1$ or more it is at least $t$.
+$\blacksquare$
+
+`largest_step` computes $R_t$. For steady gradients the ratio is near 1; the bound, whose limit for the usual $\beta$ is
+7.27, is approached when a coordinate that was silent for long suddenly gets gradients.
 
 ## Decay outside
 
@@ -270,7 +286,7 @@ class AdamW:
 
 def largest_step(t: int, betas: tuple[float, float] = (0.9, 0.999)) -> float:
     """
-    The bound $R_t$ of `optim.adam-bounded`, in units of the learning rate.
+    The bound $R_t$ of `optim.adam-bounded`, in units of the learning rate, for betas that keep it finite for all $t$.
 
     Examples
     --------
@@ -279,7 +295,9 @@ def largest_step(t: int, betas: tuple[float, float] = (0.9, 0.999)) -> float:
     """
     beta1, beta2 = betas
     if t < 1 or not (0 <= beta1 < 1 and 0 <= beta2 < 1 and beta1**2 < beta2):
-        raise ValueError(f"the bound needs t >= 1 and betas in [0, 1) with beta1^2 < beta2, got t={t}, betas={betas}")
+        raise ValueError(
+            f"a bound that stays finite needs t >= 1 and betas in [0, 1) with beta1^2 < beta2, got t={t}, betas={betas}"
+        )
     ratio = beta1**2 / beta2
     total = (1 - ratio**t) / (1 - ratio)
     return math.sqrt((1 - beta1) ** 2 * (1 - beta2**t) / ((1 - beta2) * (1 - beta1**t) ** 2) * total)

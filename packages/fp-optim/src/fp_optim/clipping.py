@@ -5,7 +5,7 @@ Now and then a batch gives a gradient ten or a hundred times as long as usual. A
 from where they were. Clipping by the global norm shortens such a gradient, and this section shows that it does no more
 than that.
 
-You need: length and inner product (stage 2), the triangle inequality.
+You need: length and inner product (stage 2), Cauchy-Schwarz.
 
 ## The norm of all gradients together
 
@@ -30,22 +30,34 @@ the scaled sum of the claim is used.
 ## The clipped gradient
 
 $$
-\operatorname{clip}_c(g) = \min\!\Big( 1, \frac{c}{\lVert g \rVert} \Big)\, g, \qquad c > 0. \qquad \text{(E2)}
+\operatorname{clip}_c(g) = \min\!\Big( 1, \frac{c}{\lVert g \rVert} \Big)\, g \quad (g \ne 0), \qquad
+\operatorname{clip}_c(0) = 0, \qquad c > 0. \qquad \text{(E2)}
 $$
 
-**Claim** `optim.clip-direction`. $\operatorname{clip}_c(g)$ has the direction of $g$ and the norm
+**Claim** `optim.clip-direction`. For $g \ne 0$, $\operatorname{clip}_c(g)$ has the direction of $g$ and the norm
 $\min(\lVert g \rVert, c)$.
 
 **Proof.** It is $g$ times a positive number $s$, and $\lVert s g \rVert = s \lVert g \rVert$. If
 $\lVert g \rVert \le c$ then $s = 1$; otherwise $s \lVert g \rVert = c$. $\blacksquare$
 
-**Claim** `optim.clip-nearest`. Of all vectors of norm at most $c$, $\operatorname{clip}_c(g)$ is the nearest to $g$.
+**Claim** `optim.clip-nearest`. Of all vectors of norm at most $c$, $p = \operatorname{clip}_c(g)$ is the nearest to
+$g$, and the only nearest one: if $\lVert x \rVert \le c$, then
 
-**Proof.** If $\lVert g \rVert \le c$, it is $g$ itself. Otherwise let $\lVert x \rVert \le c$. By the triangle
-inequality $\lVert g \rVert \le \lVert g - x \rVert + \lVert x \rVert$, so
-$\lVert g - x \rVert \ge \lVert g \rVert - \lVert x \rVert \ge \lVert g \rVert - c$. The clipped gradient attains this:
-$\lVert g - \frac{c}{\lVert g \rVert} g \rVert = \big( 1 - \frac{c}{\lVert g \rVert} \big) \lVert g \rVert$, which is
-$\lVert g \rVert - c$. $\blacksquare$
+$$
+\lVert g - x \rVert^2 \ge \lVert g - p \rVert^2 + \lVert x - p \rVert^2. \qquad \text{(E3)}
+$$
+
+**Proof.** If $\lVert g \rVert \le c$ then $p = g$, and (E3) is an equality. Otherwise write
+$g - x = (g - p) - (x - p)$ and expand:
+
+$$
+\lVert g - x \rVert^2 = \lVert g - p \rVert^2 - 2\, \langle g - p, x - p \rangle + \lVert x - p \rVert^2.
+$$
+
+Here $g - p = \big( 1 - \frac{c}{\lVert g \rVert} \big) g$ is a positive multiple of $g$, and
+$\langle g, x - p \rangle = \langle g, x \rangle - c \lVert g \rVert \le 0$, because Cauchy-Schwarz bounds
+$\langle g, x \rangle$ by $\lVert g \rVert \lVert x \rVert \le c \lVert g \rVert$. So the middle term is not negative.
+By (E3) no $x$ is nearer than $p$, and one that is as near has $\lVert x - p \rVert = 0$. $\blacksquare$
 
 ## In practice
 
