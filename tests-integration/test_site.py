@@ -64,6 +64,16 @@ def build(out, *options, **environment):
     return run
 
 
+def render(text):
+    """The formulas of a text as KaTeX made them, and the text that holds their places."""
+    if not (DOCS / "node_modules").is_dir():
+        mathematics.install_katex() if shutil.which("npm") else absent("npm is not installed")
+    held = mathematics.Formulas()
+    left = held.hold(text)
+    assert held.render() == {}
+    return held, left
+
+
 # --- mathematics kept away from Markdown -----------------------------------------------------------------------------
 
 
@@ -169,12 +179,46 @@ def test_every_formula_of_a_numpydoc_section_survives_the_conversion_to_html():
     ],
 )
 def test_a_formula_reads_as_one_line_in_the_search_index(tex, text):
-    if not (DOCS / "node_modules").is_dir():
-        mathematics.install_katex() if shutil.which("npm") else absent("npm is not installed")
-    held = mathematics.Formulas()
-    word = held.hold(f"${tex}$")
-    assert held.render() == {}
-    assert html.unescape(held.plain(word)) == text
+    held, left = render(f"${tex}$")
+    assert html.unescape(held.plain(left)) == text
+
+
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
+        (r"a = b. \qquad \text{(E1)}", r"a = b. \tag{E1}"),
+        ("a = b.\n\\qquad \\text{(T12)}\n", r"a = b. \tag{T12}"),
+        (r"a \qquad \text{(E2)} \quad \blacksquare", r"a \quad \blacksquare \tag{E2}"),
+        (
+            r"\begin{aligned} a &= b && \text{(E1)} \\ c &= d && \text{if } x, & \qquad \text{(E2)} \\ e \end{aligned}",
+            r"\begin{align*} a &= b \tag{E1} \\ c &= d && \text{if } x, \tag{E2} \\ e \end{align*}",
+        ),
+        (r"\begin{aligned} a \end{aligned} \qquad \text{(E1)}", r"\begin{aligned} a \end{aligned} \tag{E1}"),
+        (r"\begin{aligned} a &= b \end{aligned}", r"\begin{aligned} a &= b \end{aligned}"),
+        (r"\text{(E1)} + \text{(E2)} = \text{(GPT-2)}", r"\text{(E1)} + \text{(E2)} = \text{(GPT-2)}"),
+    ],
+)
+def test_a_label_at_the_end_of_a_line_becomes_a_tag(tex, expected):
+    assert mathematics.tagged(tex).split() == expected.split()
+
+
+def test_the_labels_of_aligned_lines_are_read_aloud_too():
+    held, _ = render(r"$$\begin{aligned} a &= b && \text{(E1)} \\ c &= d \\ e &= f && \text{(E2)} \end{aligned}$$")
+    assert re.findall(r"<mtext>(.*?)</mtext>", held.html[0]) == ["(E1)", "(E2)"]
+
+
+def test_a_line_breaks_neither_short_brackets_nor_before_the_punctuation():
+    held, left = render(r"$a = r\,[c = j] + \text{a good many words, and more}$, and $[c = j]$.")
+    long, short = held.restore(left).split(",</span> and ")
+    assert short.startswith("<span class=glued>")
+    assert short.endswith(".</span>")
+    assert "<wbr>" not in short
+    assert long.startswith("<span class=glued>")
+    assert [(part.count('class="mopen"'), part.count('class="mclose"')) for part in long.split("<wbr>")] == [
+        (0, 0),
+        (1, 1),
+        (0, 0),
+    ]
 
 
 # --- a small book with every construct -------------------------------------------------------------------------------
@@ -302,6 +346,15 @@ def test_a_claim_has_an_anchor_and_is_linked_where_it_is_cited(small_book):
     assert '<a href="../section.html#claim-small.even">' in exercise
 
 
+def test_the_frame_of_a_claim_ends_where_its_proof_begins(small_book):
+    section = (small_book / "fp_small" / "section.html").read_text("utf8")
+    (frame,) = section.split('<div class="statement">')[1:]
+    statement, rest = frame.split("</div>", maxsplit=1)
+    assert statement.strip().startswith("<p><strong>Claim</strong>")
+    assert statement.count('class="katex-display"') == 1
+    assert rest.strip().startswith("<p><strong>Proof.</strong>")
+
+
 def test_a_name_that_the_chapter_passes_on_is_linked_to_its_section(small_book):
     chapter = (small_book / "fp_small.html").read_text("utf8")
     assert '<a href="fp_small/section.html#double">' in chapter
@@ -339,6 +392,7 @@ def test_only_fonts_that_are_in_the_site_are_named(small_book):
         (r"Unknown: $$\nonsense x$$", ["fp_small.exercises", r"$$\nonsense x$$", "Undefined control sequence"]),
         ("Not LaTeX: $ä$", ["fp_small.exercises", "$ä$", "unicodeTextInMathMode"]),
         ("It costs $5.", ["a dollar without its formula, in fp_small.exercises", r"\$"]),
+        ("**Claim** `small.odd`. So.", ["fp_small.exercises: no paragraph below claim `small.odd` begins"]),
         ("See `fp_small.triple`.", ["fp_small.exercises: there is no `fp_small.triple`"]),
     ],
 )  # fmt: skip

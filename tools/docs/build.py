@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SYLLABUS = re.compile(r"(?:^\d+\. `\w+`\n)+", re.MULTILINE)
 CLAIM = re.compile(r"<strong>Claim</strong>\s+<code>([\w.-]+)</code>")
+STATEMENT = re.compile(rf"<p>{CLAIM.pattern}(?:(?!<strong>Claim</strong>)(?s:.))*?(?=<p><strong>Proof\b)")
 UNLINKED_CODE = re.compile(r"(?<!\">)<code>([\w.-]+)((?:\(\))?)</code>")
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Crect width='32' height='32'"
@@ -99,7 +100,11 @@ class References:
         return None
 
     def link(self, page: str, html: str) -> str:
-        """`html`, the page of a module, with those links and with an anchor at every claim."""
+        """`html`, the page of a module, with those links, an anchor at every claim and a frame around its statement."""
+        unproven = set(CLAIM.findall(html)) - set(STATEMENT.findall(html))
+        self.broken += [
+            f"{page}: no paragraph below claim `{label}` begins with **Proof**" for label in sorted(unproven)
+        ]
 
         def linked(match: re.Match[str]) -> str:
             address = self.resolve(page, match[1])
@@ -109,7 +114,8 @@ class References:
             anchor = f"claim-{match[1]}"
             return f'<strong>Claim</strong> <a class="claim" id="{anchor}" href="#{anchor}"><code>{match[1]}</code></a>'
 
-        return UNLINKED_CODE.sub(linked, CLAIM.sub(anchored, html))
+        framed = STATEMENT.sub(lambda match: f'<div class="statement">\n{match[0]}</div>\n', html)
+        return UNLINKED_CODE.sub(linked, CLAIM.sub(anchored, framed))
 
 
 def configure(formulas: Formulas, chapters: list[Chapter], order: list[pdoc.doc.Module]) -> None:

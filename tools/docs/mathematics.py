@@ -8,6 +8,9 @@ words are. Code stays code: fences, spans and doctests are passed over.
 
 Inline mathematics is `$x$`, without a space inside the dollars and no digit after them; displayed mathematics is
 `$$x$$`. Neither contains an empty line. A dollar that is a dollar is written `\$`.
+
+A label such as `\qquad \text{(E1)}` at the end of a displayed formula, or of a line of one that is `aligned`, goes to
+the right margin: in a docstring it reads as text, on a page it is a `\tag`.
 """
 
 import html
@@ -37,9 +40,12 @@ TOKEN = re.compile(
 )
 HELD = re.compile(r"MATHHOLD(\d+)X")
 HELD_IN_ANCHOR = re.compile(r"mathhold(\d+)x")  # Markdown writes the ids of headings in lower case
-# What a line must not part from a formula: `(n)`, `n,`, `n-gram`. A long formula is let go: it can break within itself.
+# What a line must not part from a formula: `(n)`, `n,`, `n-gram`.
 GLUED = re.compile(r"(\(?)MATHHOLD(\d+)X((?:(?!MATHHOLD)[\w.,;:!?)’'-])*)")
-SHORT = 24
+SHORT = 24  # characters: a formula, or a part of one in brackets, that a line does not break
+LABEL = re.compile(r"(?:\s|&|\\q?quad\b)*\\text\{\(([A-Z]\d+)\)\}")
+LAST_LABEL = re.compile(LABEL.pattern + r"((?:\s|\\q?quad\b|\\blacksquare\b)*)$")
+ALIGNED = re.compile(r"\s*\\begin\{aligned\}((?:(?!\\(?:begin|end)\{aligned\})(?s:.))*)\\end\{aligned\}\s*")
 
 
 class Formulas:
@@ -77,7 +83,10 @@ class Formulas:
 
     def render(self) -> dict[int, str]:
         """Render every formula held so far; return the message for each that KaTeX refuses."""
-        lines = [json.dumps({"tex": tex, "display": display}) + "\n" for tex, display in self.formulas]
+        lines = [
+            json.dumps({"tex": tagged(tex) if display else tex, "display": display}) + "\n"
+            for tex, display in self.formulas
+        ]
         node = subprocess.run(
             [program("node"), HERE / "katex.mjs"],
             input="".join(lines),
@@ -86,7 +95,9 @@ class Formulas:
             check=True,
         )
         answers = [json.loads(line) for line in node.stdout.split("\n")[:-1]]
-        self.html = [answer.get("html", "") for answer in answers]
+        self.html = [
+            labelled(answer.get("html", ""), tex) for answer, (tex, _) in zip(answers, self.formulas, strict=True)
+        ]
         return {n: answer["error"] for n, answer in enumerate(answers) if "error" in answer}
 
     def source(self, n: int) -> str:
@@ -99,11 +110,11 @@ class Formulas:
 
         def glued(match: re.Match[str]) -> str:
             before, n, after = match.groups()
-            tex, display = self.formulas[int(n)]
-            whole = before + self.html[int(n)] + after
-            if display or len(tex) > SHORT or not (before or after):
-                return whole
-            return f"<span class=glued>{whole}</span>"
+            rendered = self.html[int(n)]
+            if self.formulas[int(n)][1]:
+                return before + rendered + after
+            whole = rendered if width(rendered) <= SHORT else breakable(rendered)
+            return f"<span class=glued>{before}{whole}{after}</span>"
 
         page = GLUED.sub(glued, page)
         return HELD_IN_ANCHOR.sub(lambda match: re.sub(r"\W+", "", self.source(int(match[1]))).lower(), page)
@@ -111,6 +122,40 @@ class Formulas:
     def plain(self, page: str) -> str:
         """`page` with every held formula as a line of text, to be searched and read in a list of hits."""
         return HELD.sub(lambda match: html.escape(plain_text(self.html[int(match[1])])), page)
+
+
+def tagged(tex: str) -> str:
+    """A displayed formula with its labels as tags."""
+    aligned = ALIGNED.fullmatch(tex)
+    if aligned and LABEL.search(tex):
+        return r"\begin{align*}" + LABEL.sub(r" \\tag{\1}", aligned[1]) + r"\end{align*}"
+    return LAST_LABEL.sub(r"\2 \\tag{\1}", tex)
+
+
+def labelled(rendered: str, tex: str) -> str:
+    """What KaTeX rendered, with the labels of aligned lines in its MathML too, where KaTeX leaves their cells empty."""
+    for label in LABEL.findall(tex):
+        rendered = re.sub(r'(<mtd class ?="mml-eqn-num">)(?=</mtd>)', rf"\1<mtext>({label})</mtext>", rendered, count=1)
+    return rendered
+
+
+def width(rendered: str) -> int:
+    """About how many characters wide a formula, or a part of one, is."""
+    visible = rendered.partition("</math></span>")[2] or rendered
+    return len(html.unescape(re.sub(r"<[^>]*>|[\s\u200b]", "", visible)))
+
+
+def breakable(rendered: str) -> str:
+    """An inline formula with a place to break after each relation and sum, but not within a short pair of brackets."""
+    start, *pieces = rendered.removesuffix("</span></span>").split('<span class="base">')
+    groups, depth = [], 0
+    for piece in pieces:
+        if depth <= 0:
+            groups, depth = [*groups, []], 0
+        groups[-1].append(f'<span class="base">{piece}')
+        depth += piece.count('class="mopen') - piece.count('class="mclose')
+    parts = [("" if width("".join(group)) <= SHORT else "<wbr>").join(group) for group in groups]
+    return f"{start}{'<wbr>'.join(parts)}</span></span>"
 
 
 def plain_text(rendered: str) -> str:
