@@ -1,5 +1,6 @@
 """Mirrors src/fp_capstone/cli.py."""
 
+import errno
 import os
 import re
 import signal
@@ -10,8 +11,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import fp_capstone.cli
+import fp_capstone.run
 from fp_capstone.cli import app
 from fp_capstone.settings import Settings
+from fp_transformer.checkpoint import save_tensors
 
 SMALL = [
     "--n-layers", "1", "--n-heads", "2", "--d-model", "12", "--d-ff", "32", "--context-length", "13",
@@ -52,8 +56,9 @@ def test_training_ends_with_a_sample_and_the_table(trained):
     run, result = trained
     assert result.exit_code == 0, result.output
     for words in (
-        f"run directory: {run}", "sha256", "to beat:", "tokens/s", "a sample:", "disjoint windows of 13", "5-gram",
-        "standard errors", "transformer", f"fp-capstone generate {run}",
+        f"run directory: {run}", "sha256", "to beat:", "tokens/s", "a sample of the model after step 12:",
+        "bits/byte, window 13)  held out", "disjoint windows of 13", "5-gram", "standard errors", "transformer",
+        f"fp-capstone generate {run}",
     ):  # fmt: skip
         assert words in result.stdout.replace("\n", " ").replace("  ", " ") or words in result.stdout, words
     assert result.stderr == ""
@@ -125,6 +130,9 @@ def test_every_setting_is_an_option():
         (["--text", "absent.txt"], "no file or folder absent.txt"),
         (["--preset", "huge"], "preset must be one of"),
         (["--config", "absent.toml"], "absent.toml cannot be read"),
+        (["--dropout", "nan"], "dropout must be a finite number"),
+        (["--threads", "257"], "threads must be at most"),
+        (["--batch-size", "1000000000000"], "batch_size must be at most .* Lower --batch-size"),
         (["--optimizer", "sgd"], "optimizer must be one of muon, adamw"),
         (["--d-model", "50"], "d_model must be a multiple of n_heads"),
         (["--context-length", "1000000"], "one window of 1000000"),
@@ -176,7 +184,8 @@ def test_models_that_will_not_do_are_answered_by_a_line(trained, tmp_path, monke
     assert refused(call("generate", "absent"), "neither a model directory")
     assert refused(call("generate", trained[0], "--prompt", "Ünder"), "tokenizer does not know, for instance 'd'")
     assert refused(call("generate", trained[0], "--prompt", ""), "prompt is empty")
-    assert refused(call("generate", trained[0], "--temperature", -1), "temperature")
+    assert refused(call("generate", trained[0], "--temperature", -1), r"--temperature must be 0 \(greedy\) or positive")
+    assert refused(call("generate", trained[0], "--seed", -1), "--seed must be at least 0, got -1")
     assert refused(call("eval", trained[0], "--window", 14), r"window must lie in \[1, 13\]")
     for name, content in (("model.safetensors", b"foreign"), ("config.json", b'{"model_type": "bert"}')):
         copy = tmp_path / name
@@ -213,12 +222,61 @@ def test_a_signal_saves_and_says_how_to_resume(text, tmp_path, number, code):
             break
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert err == ""
+    assert err == "stopping after this step (again to stop at once)\n"
     assert f"fp-capstone train --resume {run}" in out
     step = int(next((run / "checkpoints").iterdir()).name.removeprefix("step-"))
     result = call("train", "--resume", run, "--n-steps", step + 3)
     assert result.exit_code == 0, result.output
     assert f"{step + 3:,} steps" in result.stdout
+
+
+def test_an_interruption_outside_a_command_is_answered_by_a_line(monkeypatch, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fp_capstone.cli, "app", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        fp_capstone.cli.main()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize("note", ["", "The last checkpoint is intact; continue with --resume one"])
+def test_an_error_of_the_disk_names_the_whole_path_and_the_way_on(tmp_path, monkeypatch, note):
+    def fail(*_, **__):
+        error = OSError(errno.EACCES, "Permission denied", "runs")
+        if note:
+            error.add_note(note)
+        raise error
+
+    monkeypatch.setattr(fp_capstone.run, "train", fail)
+    monkeypatch.chdir(tmp_path)
+    sentence = note or "Nothing that was complete has been changed"
+    assert refused(call("train"), re.escape(f"error: Permission denied: {tmp_path / 'runs'}. {sentence}"))
+
+
+def test_missing_tensors_are_counted_after_the_fifth(trained, tmp_path):
+    for file in (trained[0] / "model").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    save_tensors(tmp_path / "model.safetensors", {"model.norm.weight": np.ones(12, np.float32)})
+    result = call("generate", tmp_path)
+    assert refused(result, r"and \d+ more")
+    assert result.stderr.count("missing: ") == 5
+
+
+def test_divergence_is_one_line_without_warnings(text, tmp_path):
+    command = [sys.executable, "-m", "fp_capstone.cli", "train", *SMALL, "--text", text, "--run-dir", tmp_path / "run"]
+    command += ["--n-steps", "60", "--lr", "1e30", "--optimizer", "adamw", "--schedule", "constant"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: training diverged in step")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_says_once_where_the_defaults_come_from():
+    text = " ".join(call("train", "--help").stdout.split())
+    assert text.count("Defaults shown are those of the preset small") == 1
+    assert "default: no such part" not in text
 
 
 def test_the_commands_do_without_automatic_differentiation_and_help_does_without_numpy():

@@ -53,7 +53,10 @@ def test_the_same_losses_give_the_same_file(tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-@pytest.mark.parametrize("rows", [[], ROWS[:1]])
+EVALUATED_ONLY = {"step": "0", "window": "7", "train_loss": "", "held_out_loss": "4.2"}
+
+
+@pytest.mark.parametrize("rows", [[], ROWS[:1], [EVALUATED_ONLY], [EVALUATED_ONLY, *ROWS[:3]]])
 def test_a_run_that_has_hardly_begun_has_a_picture(tmp_path, rows):
     pytest.importorskip("matplotlib")
     draw_losses(tmp_path / "loss.png", rows, BASELINES, "title")

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -79,12 +80,50 @@ def test_a_run_leaves_everything_behind(finished):
     }
     expected |= {f"{checkpoint}/training.safetensors", f"{checkpoint}/state.json"}
     assert names - {"loss.svg"} == expected  # the picture needs matplotlib
-    assert [row["step"] for row in run.metrics()] == [str(i) for i in range(1, 13)]
+    assert [row["step"] for row in run.metrics()] == [str(i) for i in range(13)]
     assert [step for step, _ in observer.held_out] == [0, 5, 10, 12]
     assert run.settings.n_steps == 12
     data = json.loads((run.path / "report.json").read_text())
     assert data["loss"] == report.loss
     assert data["tokens"] == 12 * 3 * 13
+
+
+def test_the_table_begins_before_training_and_ends_with_the_reported_loss(finished):
+    run, report, _ = finished
+    scored = [row for row in run.metrics() if row["held_out_loss"]]
+    assert [row["step"] for row in scored] == ["0", "5", "10", "12"]
+    assert scored[0]["train_loss"] == ""
+    # 1e-6: six digits are written
+    assert float(scored[-1]["held_out_loss"]) == pytest.approx(report.loss, abs=1e-6)
+    assert float(scored[-1]["bits_per_byte"]) == pytest.approx(report.bits_per_byte(report.loss), abs=1e-6)
+
+
+def test_the_closing_evaluation_in_the_full_window_is_a_row(settings):
+    run, report = train(replace(settings, short_window=7, short_share=1.0), Quiet())
+    last, closing = run.metrics()[-2:]
+    assert [(row["step"], row["window"]) for row in (last, closing)] == [("12", "7"), ("12", "13")]
+    assert closing["train_loss"] == ""
+    # 1e-6: six digits are written
+    assert float(closing["held_out_loss"]) == pytest.approx(report.loss, abs=1e-6)
+    n_rows = len(run.metrics())
+    train(run.settings, Quiet(), resume=run)
+    assert len(run.metrics()) == n_rows  # written once
+
+
+def test_the_final_model_writes_a_sample(settings):
+    run, _ = train(replace(settings, n_steps=11), Quiet())
+    assert sorted(p.name for p in (run.path / "samples").iterdir()) == ["step-00000006.txt", "step-00000011.txt"]
+
+
+def test_the_window_is_named_with_the_loss_to_beat_and_the_lowest(settings, monkeypatch):
+    observer = Quiet()
+    evaluate = fp_capstone.run.evaluate
+    monkeypatch.setattr(  # a loss that rises
+        fp_capstone.run, "evaluate", lambda *a, **k: evaluate(*a, **k) + len(observer.records)
+    )
+    train(settings, observer)
+    for words in (r"to beat: .*windows of 13\)", "held-out loss in windows of 13 was lowest"):
+        assert any(re.search(words, note) for note in observer.notes), words
 
 
 def test_the_loss_begins_near_that_of_equal_probabilities(finished):
@@ -145,6 +184,49 @@ def test_a_longer_run_may_follow(settings):
     assert report is not None
 
 
+def test_a_finished_run_that_goes_on_is_known_by_its_newest_checkpoint(settings):
+    run, _ = train(replace(settings, schedule="constant"), Quiet())
+    assert model_directory(run.path) == run.path / "model"
+    before = (run.path / "model" / "model.safetensors").read_bytes()
+    train(run.settings, Quiet(), resume=run)  # no step is left
+    assert (run.path / "model" / "model.safetensors").read_bytes() == before
+    observer = Quiet()
+    train(replace(run.settings, n_steps=17), observer, resume=run, stop=lambda: len(observer.records) == 2)
+    assert model_directory(run.path) == run.path / "checkpoints" / "step-00000014"
+    assert not any((run.path / name).exists() for name in ("model", "report.json", "report.txt"))
+    train(replace(run.settings, n_steps=17), Quiet(), resume=run)
+    assert json.loads((run.path / "report.json").read_text())["steps"] == 17
+    assert model_directory(run.path) == run.path / "model"
+
+
+def test_fewer_steps_than_were_done_are_refused(finished):
+    run = finished[0]
+    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+    with pytest.raises(
+        ValueError, match=r"n_steps must be at least 12, the step of the newest checkpoint in .*; got 11"
+    ):
+        train(replace(run.settings, n_steps=11), Quiet(), resume=run)
+    assert before == {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+
+
+def test_a_run_that_ended_before_its_first_save_begins_again(finished, settings):
+    class Killed(Exception):
+        pass
+
+    def step(record, seconds_left):
+        if record.step == 3:
+            raise Killed  # the first checkpoint is that of step 4
+
+    observer = Quiet()
+    observer.step = step
+    with pytest.raises(Killed):
+        train(settings, observer)
+    run = RunDirectory(settings.run_dir)
+    assert run.checkpoints() == []
+    train(run.settings, Quiet(), resume=run)
+    assert losses_of(run) == losses_of(finished[0])
+
+
 def test_time_ends_a_run_with_a_report(settings):
     run, report = train(replace(settings, n_steps=100_000, seconds=0.5), Quiet())
     assert 0 < int(run.metrics()[-1]["step"]) < 100_000
@@ -156,6 +238,18 @@ def test_standard_input_is_kept_so_that_the_run_can_resume(settings, text, monke
         monkeypatch.setattr(sys, "stdin", stream)
         run, _ = train(replace(settings, text="-"), Quiet(), stop=lambda: True)
     assert run.settings.text == str(run.path / "text.txt")
+    moved = run.path.rename(run.path.with_name("moved"))
+    assert 'text = "text.txt"' in (moved / "settings.toml").read_text()
+    run = RunDirectory(moved)
+    assert train(run.settings, Quiet(), resume=run)[1] is not None
+    assert 'text = "text.txt"' in (moved / "settings.toml").read_text()
+
+
+def test_a_run_resumes_from_another_working_directory(settings, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(text.parent)
+    run, _ = train(replace(settings, text=text.name), Quiet(), stop=lambda: True)
+    monkeypatch.chdir(tmp_path)
+    assert run.settings.text == str(text)
     assert train(run.settings, Quiet(), resume=run)[1] is not None
 
 
@@ -181,6 +275,8 @@ def test_a_directory_with_anything_else_is_left_alone(settings, tmp_path):
         ({"d_model": 13}, "d_model must be a multiple of n_heads"),
         ({"context_length": 1000}, "the held-out part of .* has .* tokens"),
         ({"text": "absent.txt"}, "no file or folder"),
+        ({"batch_size": 10**12}, r"batch_size must be at most \d+, got 1,000,000,000,000: .* training text has \d+"),
+        ({"threads": 257}, "threads must be at most .* got 257"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_written(settings, tmp_path, change, sentence):
@@ -206,6 +302,78 @@ def test_a_truncated_checkpoint_is_named(settings, name):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ValueError, match=name.replace(".", r"\.")):
         train(settings, Quiet(), resume=run)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("[]", "state of a training run but list"),
+        ("{}", "state of a training run: no 'sha256'"),
+        ('{"sha256": "0", "trainer": {"step": "two"}}', "state of a training run"),
+    ],
+)
+def test_a_foreign_state_is_named(settings, content, sentence):
+    run, _ = train(settings, Quiet(), stop=lambda: True)
+    (run.checkpoints()[-1] / "state.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"state\.json does not hold the {sentence}"):
+        train(settings, Quiet(), resume=run)
+
+
+def test_the_checkpoint_of_another_model_is_named(settings):
+    run, _ = train(settings, Quiet(), stop=lambda: True)
+    file = run.path / "settings.toml"
+    file.write_text(file.read_text().replace("d_model = 12", "d_model = 16"))
+    with pytest.raises(ValueError, match=r"config\.json is not the model of the settings in"):
+        train(run.settings, Quiet(), resume=run)
+
+
+@pytest.mark.parametrize("change", [{"order": None}, {"order": np.array([10**6])}, {"adamw/step": None}])
+def test_a_foreign_training_state_is_named(settings, change):
+    run, _ = train(settings, Quiet(), stop=lambda: True)
+    directory, tensors, _ = run.load_checkpoint()
+    changed = {name: array for name, array in (tensors | change).items() if array is not None}
+    if "order" not in change:
+        changed = {"order": tensors["order"]}
+    fp_capstone.run.save_tensors(directory / "training.safetensors", changed)
+    with pytest.raises(ValueError, match=r"training\.safetensors does not hold the state of this training run"):
+        train(settings, Quiet(), resume=run)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [('preset = "tiny"\n', "names a preset"), ("batch_size = 0\n", "batch_size must be at least 1")],
+)
+def test_foreign_settings_of_a_run_are_named(settings, line, sentence):
+    run, _ = train(settings, Quiet(), stop=lambda: True)
+    file = run.path / "settings.toml"
+    file.write_text(file.read_text().replace("batch_size = 3\n", line))
+    with pytest.raises(ValueError, match=rf"settings\.toml .*{sentence}"):
+        _ = run.settings
+    with pytest.raises(ValueError, match=rf"settings\.toml .*{sentence}"):
+        evaluate_trained(run.path, None)
+
+
+@pytest.mark.parametrize("damage", [b"thesis,by me\n1,2\n", b"\xff\xfe\n", None])
+def test_a_damaged_table_is_not_wiped(settings, damage):
+    run, _ = train(settings, Quiet(), stop=lambda: True)
+    file = run.path / "metrics.csv"
+    file.write_bytes(damage or file.read_bytes() + b"two,2\n")
+    before = {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged"):
+        train(settings, Quiet(), resume=run)
+    assert before == {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+
+
+def test_an_error_of_the_disk_during_setup_names_the_run(settings, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fp_capstone.run, "ngram_losses", fail)
+    with pytest.raises(OSError, match="error") as caught:
+        train(settings, Quiet())
+    assert caught.value.__notes__ == [
+        f"The run {settings.run_dir} has no checkpoint yet; --resume {settings.run_dir} begins it again"
+    ]
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(finished, settings, monkeypatch):

@@ -12,11 +12,13 @@ the TOML file and a field cannot drift apart. What takes long to import is impor
 """
 
 import inspect
+import math
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
@@ -42,14 +44,21 @@ _ON_RESUME = ("n_steps", "seconds", "threads")  # what may change without making
 
 def main() -> None:
     """Entry point of the command `fp-capstone`."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # outside a command, which answers by itself
+        sys.stderr.write("error: interrupted\n")
+        sys.exit(130)
 
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and exit code 1."""
     try:
-        yield
+        with warnings.catch_warnings():
+            # NumPy warns of an overflow just before the error that says what to do about it
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
     except BrokenPipeError:  # the reader, for instance `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from None
@@ -58,11 +67,18 @@ def _clear_errors() -> Iterator[None]:
     except MemoryError:
         _fail("out of memory; lower --batch-size or --context-length, or take a smaller model")
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
+        where = f": {Path(error.filename).absolute()}" if isinstance(error.filename, str) else ""
         notes = " ".join(getattr(error, "__notes__", ["Nothing that was complete has been changed"]))
         _fail(f"{error.strerror or error}{where}. {notes}")
     except (ValueError, FloatingPointError) as error:
-        _fail(str(error))
+        _fail(_one_line(str(error)))
+
+
+def _one_line(message: str, most: int = 5) -> str:
+    """A message and the beginning of the list that may follow it."""
+    first, *rest = [line.strip() for line in message.splitlines()] or [""]
+    more = [f"and {len(rest) - most:,} more"] if len(rest) > most else []
+    return " ".join([first, "; ".join(rest[:most] + more)]).strip()
 
 
 def _fail(message: str, code: int = 1) -> None:
@@ -73,21 +89,20 @@ def _fail(message: str, code: int = 1) -> None:
 class _Stop:
     """Asked after each step whether to stop; a signal makes it say yes, a second one ends the process."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self) -> None:
         self.signal: int | None = None
-        self._console, self._running = console, False
+        self._running = False
 
     def __call__(self) -> bool:
         self._running = True
-        if self.signal is None:
-            return False
-        self._console.print("stopping after this step")
-        return True
+        return self.signal is not None
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is not None or not self._running:  # before the first step there is nothing to save
             raise KeyboardInterrupt
-        self.signal = number  # nothing is printed here: the signal may have come in the middle of a print
+        self.signal = number
+        with suppress(OSError):  # not `print`: the signal may have come in the middle of one
+            os.write(2, b"stopping after this step (again to stop at once)\n")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -132,7 +147,11 @@ def train(
     ] = None,
     **options: Any,
 ) -> None:
-    """Train a transformer; Ctrl-C saves, --resume continues. Defaults shown are those of the preset small."""
+    """
+    Train a transformer; Ctrl-C saves, --resume continues.
+
+    Defaults shown are those of the preset small; with another preset or a file, its values take their place.
+    """
     console = Console()
     with _clear_errors():
         given = {name: value for name, value in options.items() if value is not None}
@@ -155,16 +174,15 @@ def train(
                 )
             run = RunDirectory(resume)
             settings = replace(run.settings, **({"seconds": None} | given))
-        stop = _Stop(console)
+        stop = _Stop()
         with stop.listening(), Display(console) as display:
             run, report = run_training(settings, display, stop=stop, resume=run)
     if report is None:
         console.print(f"saved; continue with\n  fp-capstone train --resume {run.path}", markup=False, soft_wrap=True)
         raise typer.Exit(128 + (stop.signal or signal.SIGINT))
-    samples = sorted((run.path / "samples").glob("step-*.txt"))
-    if samples:
-        console.print("\na sample:\n", markup=False)
-        console.print(samples[-1].read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
+    sample = max((run.path / "samples").glob("step-*.txt"))  # of the final model: later ones do not exist
+    console.print(f"\na sample of the model after step {int(sample.stem[5:]):,}:\n", markup=False, highlight=False)
+    console.print(sample.read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
     console.print(f"\n{report}\n", markup=False, highlight=False, soft_wrap=True)
     console.print(f"everything is in {run.path}; let it write with\n  fp-capstone generate {run.path}", markup=False)
 
@@ -188,6 +206,10 @@ def generate(
         from fp_capstone.corpus import encode_exactly
         from fp_capstone.run import load_trained, newest_run
 
+        if seed is not None and seed < 0:
+            raise ValueError(f"--seed must be at least 0, got {seed}")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"--temperature must be 0 (greedy) or positive, got {temperature}")
         network, tokenizer = load_trained(newest_run() if model is None else model)
         if prompt == "":
             raise ValueError("the prompt is empty; leave --prompt out to begin with an empty line")

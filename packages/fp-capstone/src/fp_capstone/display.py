@@ -87,7 +87,8 @@ class Display:
         self._train = record.loss if self._train is None else 0.95 * self._train + 0.05 * record.loss
         speed = record.tokens / record.seconds
         self._speed = speed if self._speed is None else 0.9 * self._speed + 0.1 * speed
-        losses = f"train {self._train:.4f} ({self._train * self._bits_per_nat:.3f} bits/byte)  {self._held_out}"
+        bits = self._train * self._bits_per_nat
+        losses = f"train {self._train:.4f} ({bits:.3f} bits/byte, window {record.window})  {self._held_out}"
         rates = f"{self._speed:,.0f} tokens/s  learning rate {record.lr:.1e}  gradient norm {record.grad_norm:.2f}"
         left = f"{_clock(seconds_left)} left"
         if not self.console.is_terminal:

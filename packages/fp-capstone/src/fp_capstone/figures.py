@@ -76,8 +76,9 @@ def draw_losses(path: Path, rows: Sequence[Mapping[str, str]], baselines: Mappin
     matplotlib.rcParams["svg.hashsalt"] = "fp-capstone"  # the same curve gives the same file
     from matplotlib.figure import Figure
 
-    steps = np.array([int(row["step"]) for row in rows])
-    losses = np.array([float(row["train_loss"]) for row in rows])
+    trained = [row for row in rows if row["train_loss"]]  # the other rows are evaluations only
+    steps = np.array([int(row["step"]) for row in trained])
+    losses = np.array([float(row["train_loss"]) for row in trained])
     scored = [(int(row["step"]), float(row["held_out_loss"])) for row in rows if row["held_out_loss"]]
 
     figure = Figure(figsize=(8, 5))

@@ -7,7 +7,7 @@ about. A run directory holds
 | name | contents |
 | --- | --- |
 | `settings.toml` | what determines the run (`fp_capstone.settings`) |
-| `metrics.csv` | one row per step; held-out loss in the rows of evaluated steps |
+| `metrics.csv` | one row per step; held-out loss in the rows of evaluated steps, the first of them step 0 |
 | `samples/` | text that the model wrote, one file per sampled step |
 | `loss.svg` | the loss curve, with the n-gram models as lines |
 | `checkpoints/step-…/` | a model directory, `training.safetensors` (the optimizers' arrays) and `state.json` |
@@ -24,9 +24,13 @@ renamed, which the operating system does at once or not at all (`transformer.sav
 appears on complete directories only. It disappears by one rename too, to `.removing`, before anything in it is deleted;
 and the older checkpoint is renamed only after the newer one has its name. $\blacksquare$
 
-A run is continued from the checkpoint with the largest step. Rows of `metrics.csv` after that step are cut, for they
-will be computed again, to the same bits (`capstone.resume`). A directory that holds a run is never written over by
-another.
+A run is continued from the checkpoint with the largest step, or from its beginning if it was ended before its first
+save. Rows of `metrics.csv` and samples after that step are cut, for they will be computed again, to the same bits
+(`capstone.resume`). When a finished run goes on, its first new checkpoint replaces `model/` and the report, which speak
+of an earlier step. A directory that holds a run is never written over by another.
+
+A run may be moved and resumed from any working directory: `settings.toml` names texts by absolute paths, and text that
+came through standard input lies in the run as `text.txt`.
 
 ## In practice
 
@@ -64,7 +68,10 @@ from fp_transformer.checkpoint import load_tensors, save_tensors
 __all__ = ["RunDirectory", "Observer", "train", "newest_run", "model_directory", "load_trained", "evaluate_trained"]
 
 SAMPLE_TOKENS = 400
-COLUMNS = ("step", "tokens", "seconds", "window", "train_loss", "held_out_loss", "lr", "grad_norm", "tokens_per_second")
+COLUMNS = (
+    "step", "tokens", "seconds", "window", "train_loss", "held_out_loss", "bits_per_byte", "lr", "grad_norm",
+    "tokens_per_second",
+)  # fmt: skip
 
 
 class RunDirectory:
@@ -88,7 +95,7 @@ class RunDirectory:
             raise ValueError(f"{self.path} holds no run: it has no settings.toml")
 
     @classmethod
-    def create(cls, settings: Settings, name: str) -> "RunDirectory":
+    def create(cls, settings: Settings, name: str, text: str | None = None) -> "RunDirectory":
         """
         Make the directory and write the settings into it.
 
@@ -98,6 +105,8 @@ class RunDirectory:
             Its `run_dir` is the directory; if None, `runs/NAME-TIME`.
         name
             What the run is about, for the default directory.
+        text
+            Is kept in the run as its `text.txt`, if given: what came through standard input cannot be read twice.
 
         Raises
         ------
@@ -111,13 +120,23 @@ class RunDirectory:
             raise ValueError(f"{path} is not an empty directory, and nothing in it was touched; name another --run-dir")
         for folder in ("samples", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        _write(path / "settings.toml", settings.to_toml())
+        if text is not None:
+            _write(path / "text.txt", text)
+            settings = replace(settings, text=str(path / "text.txt"), encoding="utf-8")
+        _write(path / "settings.toml", _portable(settings, path).to_toml())  # last: with it, it is a run
         return cls(path)
 
     @property
     def settings(self) -> Settings:
-        """The settings that the run was made with."""
-        return Settings(**read_settings(self.path / "settings.toml"))
+        """The settings that the run was made with; a ValueError names the file if they are foreign or damaged."""
+        path = self.path / "settings.toml"
+        values = read_settings(path)
+        if "preset" in values:
+            raise ValueError(f"{path} names a preset, which the settings of a run never do: the file was changed")
+        try:
+            return Settings(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold the settings of a run: {error}") from None
 
     def append(self, row: Mapping[str, object]) -> None:
         """Add a row to `metrics.csv`; columns without a value stay empty."""
@@ -138,11 +157,37 @@ class RunDirectory:
             return list(csv.DictReader(file))
 
     def cut(self, step: int) -> None:
-        """Drop the rows after a step, and a last row that was not written to its end."""
+        """
+        Drop rows and samples after a step, and a last row that was not written to its end.
+
+        Raises
+        ------
+        ValueError
+            If `metrics.csv` is damaged elsewhere. Nothing has been changed then.
+        """
         path = self.path / "metrics.csv"
-        rows = [row for row in self.metrics() if None not in row.values() and int(row["step"]) <= step]
-        lines = [",".join(COLUMNS), *(",".join(row[column] for column in COLUMNS) for row in rows)]
-        _write(path, "\n".join(lines) + "\n")
+        try:
+            text = path.read_bytes().decode("utf-8") if path.exists() else ""
+            header, *rows = csv.reader(text[: text.rfind("\n") + 1].splitlines() or [",".join(COLUMNS)])
+            if tuple(header) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+                raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+            kept = [row for row in rows if int(row[0]) <= step and [float(value) for value in row if value]]
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path} is damaged: {error}. Mend it, or move it away to go on with a new one") from None
+        _write(path, "".join(",".join(row) + "\n" for row in (header, *kept)))
+        for sample in (self.path / "samples").glob("step-*.txt"):
+            if sample.name > f"step-{step:08d}.txt" or step < 0:
+                sample.unlink()
+
+    def drop_result(self) -> None:
+        """Delete the final model and the report, for the run has gone on."""
+        for name in ("report.json", "report.txt"):
+            (self.path / name).unlink(missing_ok=True)
+        if (self.path / "model").exists():
+            removing = self.path / "checkpoints" / ".removing"
+            shutil.rmtree(removing, ignore_errors=True)
+            (self.path / "model").rename(removing)
+            shutil.rmtree(removing)
 
     def save_checkpoint(
         self,
@@ -209,11 +254,16 @@ class RunDirectory:
         """
         checkpoints = self.checkpoints()
         if not checkpoints:
-            raise ValueError(f"{self.path} has no checkpoint yet, so there is nothing to continue; start a new run")
+            raise ValueError(f"{self.path} has no checkpoint yet; resumed, it begins again from its first step")
+        file = checkpoints[-1] / "state.json"
         try:
-            state = json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8"))
+            state = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ValueError(f"{checkpoints[-1] / 'state.json'} cannot be read: {error}") from None
+            raise ValueError(f"{file} cannot be read: {error}") from None
+        if not isinstance(state, dict):
+            raise ValueError(
+                f"{file} does not hold the state of a training run but {type(state).__name__} {state!r:.50}"
+            )
         return checkpoints[-1], load_tensors(checkpoints[-1] / "training.safetensors"), state
 
 
@@ -356,7 +406,7 @@ def train(
     stop
         Asked after each step; once it says yes, a checkpoint is saved and training ends.
     resume
-        A run to continue from its newest checkpoint.
+        A run to continue from its newest checkpoint, or from its beginning if it has none.
 
     Returns
     -------
@@ -376,15 +426,21 @@ def train(
     with threadpool_limits(limits=1, user_api="blas"):
         loop = _Loop(settings.resolved(), observer, resume)
         try:
+            loop.prepare(resume)
             return loop.run, loop.go(stop)
         except OSError as error:
-            if loop.run.checkpoints():
-                error.add_note(f"The last checkpoint is intact; continue with --resume {loop.run.path}")
+            run = getattr(loop, "run", resume)
+            if run is not None and run.checkpoints():
+                error.add_note(f"The last checkpoint is intact; continue with --resume {run.path}")
+            elif run is not None:
+                error.add_note(f"The run {run.path} has no checkpoint yet; --resume {run.path} begins it again")
             raise
 
 
 class _Loop:
     """Everything between the first step and the closing table."""
+
+    run: RunDirectory
 
     def __init__(self, settings: Settings, observer: Observer, resume: RunDirectory | None) -> None:
         self.settings, self.observer = settings, observer
@@ -392,33 +448,77 @@ class _Loop:
         texts = [corpus.train, corpus.held_out]
         # the alphabet is that of both parts, so that no character is without a probability
         self.tokenizer: Tokenizer = ByteTokenizer() if settings.tokenizer == "bytes" else CharTokenizer.train(texts)
-        train_ids, self.held_out = encode_corpus(corpus, self.tokenizer, settings.context_length)
+        self.train_ids, self.held_out = encode_corpus(corpus, self.tokenizer, settings.context_length)
+        _check_batch(settings, self.train_ids.size)
         self.n_bytes = len(corpus.held_out.encode())
-        config = model_config(settings, self.tokenizer.vocab_size)
+        config = self.config = model_config(settings, self.tokenizer.vocab_size)
 
         self.seconds = self.training_seconds = 0.0
         self.best: tuple[float, int] | None = None
+        self.losses: np.ndarray | None = None
+        self.scored: tuple[int, int] | None = None  # step and window of the losses
         self.drawing = True
-        state = None
-        if resume is None:
+        if resume is None or not resume.checkpoints():
             self.model = Model(config, np.random.default_rng([settings.seed, 0]))
+            self.trainer = self._build_trainer()
         else:
-            directory, tensors, state = resume.load_checkpoint()
-            if state["sha256"] != corpus.sha256:
-                raise ValueError(
-                    f"the text {corpus.name} has changed since {resume.path} was begun (sha256 {corpus.sha256[:12]}…, "
-                    f"then {state['sha256'][:12]}…); put the old text back, or start a new run"
-                )
-            self.model = Model.load(directory)
-        self.trainer = Trainer(self.model, ThreadedGradients(self.model, settings.threads or 1), train_ids, settings)
-        if state is not None:
-            self.trainer.restore(tensors, state["trainer"])
-            self.seconds, self.training_seconds = state["seconds"], state["training_seconds"]
-            self.best = state["best"] and (state["best"][0], state["best"][1])
-        self.run = resume or self._create()
-        if resume is not None:
-            _write(self.run.path / "settings.toml", settings.to_toml())  # a resumed run may be longer
-            self.run.cut(self.trainer.step_number)
+            self._restore(resume)
+        self.first = self.trainer.step_number
+
+    def _build_trainer(self) -> Trainer:
+        gradients = ThreadedGradients(self.model, self.settings.threads or 1)
+        return Trainer(self.model, gradients, self.train_ids, self.settings)
+
+    def _restore(self, run: RunDirectory) -> None:
+        """Take over a run's newest checkpoint; whatever is foreign in it is named."""
+        directory, tensors, state = run.load_checkpoint()
+        try:
+            sha256, trainer = state["sha256"], state["trainer"]
+            step, window = int(trainer["step"]), int(trainer["window"])
+            if min(step, int(trainer["n_tokens"])) < 0:
+                raise ValueError("a negative number of steps or tokens")
+            self.seconds, self.training_seconds = float(state["seconds"]), float(state["training_seconds"])
+            self.best = None if state["best"] is None else (float(state["best"][0]), int(state["best"][1]))
+            np.random.default_rng().bit_generator.state = trainer["rng"]  # refuses another generator's
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            what = f"no {error}" if isinstance(error, KeyError) else error
+            file = directory / "state.json"
+            raise ValueError(f"{file} does not hold the state of a training run: {what}") from None
+        if sha256 != self.corpus.sha256:
+            raise ValueError(
+                f"the text {self.corpus.name} has changed since {run.path} was begun (sha256 "
+                f"{self.corpus.sha256[:12]}…, then {sha256!s:.12}…); put the old text back, or start a new run"
+            )
+        if self.settings.n_steps < step:
+            raise ValueError(
+                f"n_steps must be at least {step}, the step of the newest checkpoint in {run.path}; "
+                f"got {self.settings.n_steps}"
+            )
+        self.model = Model.load(directory)
+        if self.model.config != self.config:
+            raise ValueError(f"{directory / 'config.json'} is not the model of the settings in {run.path}")
+        self.trainer = self._build_trainer()
+        try:
+            order = tensors["order"]
+            ends = order + window  # of windows, where the last targets are
+            if order.ndim != 1 or order.dtype.kind != "i" or np.any(order < 0) or np.any(ends >= self.train_ids.size):
+                raise ValueError("order names windows that the text does not have")
+            self.trainer.restore(tensors, trainer)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"no {error}" if isinstance(error, KeyError) else error
+            file = directory / "training.safetensors"
+            raise ValueError(f"{file} does not hold the state of this training run: {what}") from None
+
+    def prepare(self, resume: RunDirectory | None) -> None:
+        """Make or mend the run directory, and say what is about to happen."""
+        settings, observer, corpus, train_ids = self.settings, self.observer, self.corpus, self.train_ids
+        if resume is None:
+            self.run = self._create()
+        else:
+            self.run = resume
+            self.run.cut(self.first or -1)  # step 0 is evaluated again
+            # a resumed run may be longer
+            _write(self.run.path / "settings.toml", _portable(settings, self.run.path).to_toml())
 
         copied = f", {copied_share(corpus.held_out, corpus.train):.1%} of it in copies of 50 characters" * (
             len(corpus.train) < 10**7
@@ -427,37 +527,35 @@ class _Loop:
         observer.note(f"text: {corpus.name}, {corpus.n_characters:,} characters, sha256 {corpus.sha256}")
         observer.note(f"held out: the last {len(corpus.held_out):,} characters, cut {corpus.cut}{copied}")
         observer.note(
-            f"model: {settings.family}, {config.n_parameters:,} parameters, vocabulary {self.tokenizer.vocab_size}, "
-            f"window {settings.context_length}; {settings.n_steps:,} steps of {settings.tokens_per_step:,} tokens, "
+            f"model: {settings.family}, {self.config.n_parameters:,} parameters, "
+            f"vocabulary {self.tokenizer.vocab_size}, window {settings.context_length}; "
+            f"{settings.n_steps:,} steps of {settings.tokens_per_step:,} tokens, "
             f"{settings.n_steps * settings.tokens_per_step / train_ids.size:.1f} epochs; {settings.threads} threads"
         )
         self.ngrams = ngram_losses(train_ids, self.held_out, self.tokenizer.vocab_size)
         self.baselines = {f"{order}-gram": float(losses.mean()) for order, losses in self.ngrams.items()}
         best = min(self.baselines, key=lambda name: self.baselines[name])
-        observer.note(f"to beat: {best}, {self.baselines[best]:.4f} nats per token on the held-out text")
+        observer.note(
+            f"to beat: {best}, {self.baselines[best]:.4f} nats per token on the held-out text "
+            f"(by the model in windows of {settings.context_length})"
+        )
         bits_per_nat = bits_per_byte(1.0, n_tokens=train_ids.size, n_bytes=len(corpus.train.encode()))
         observer.begin(settings.n_steps, bits_per_nat)
 
     def _create(self) -> RunDirectory:
         """A new run directory; text from standard input is kept there, for it cannot be read twice."""
-        settings = self.settings
-        piped = settings.text == "-"
-        name = "text" if piped else "python-reference" if settings.text is None else Path(settings.text).resolve().stem
-        if not piped:
-            return RunDirectory.create(settings, name)
-        run = RunDirectory.create(settings, name)
-        text = run.path / "text.txt"
-        _write(text, self.corpus.train + self.corpus.held_out)
-        _write(run.path / "settings.toml", replace(settings, text=str(text), encoding="utf-8").to_toml())
-        return run
+        text = self.settings.text
+        if text == "-":
+            return RunDirectory.create(self.settings, "text", self.corpus.train + self.corpus.held_out)
+        return RunDirectory.create(self.settings, "python-reference" if text is None else Path(text).resolve().stem)
 
     def go(self, stop: Callable[[], bool]) -> Report | None:
         """Step until the last step, the end of the time, or a stop; the closing table unless it was a stop."""
-        settings, trainer = self.settings, self.trainer
+        settings, trainer, first = self.settings, self.trainer, self.first
         before, started = self.seconds, time.perf_counter()
-        first = trainer.step_number
         stop()  # from now on a stop is heard after a step
-        losses, record = (self._evaluate(trainer.window) if first == 0 else None), None
+        if first == 0:
+            self._log(trainer.window, self._evaluate(trainer.window))
         while trainer.step_number < settings.n_steps:
             if settings.seconds is not None and self.seconds - before >= settings.seconds:
                 break
@@ -465,9 +563,9 @@ class _Loop:
             step = record.step
             self.training_seconds += record.seconds
             scored = step % settings.eval_every == 0 or step == settings.n_steps
-            losses = self._evaluate(record.window) if scored else None
+            losses = self._evaluate(record.window) if scored else {}
             self.seconds = before + time.perf_counter() - started
-            self._log(record, losses)
+            self._log(record.window, _columns(record) | losses)
             left = (self.seconds - before) / (step - first) * (settings.n_steps - step)
             if settings.seconds is not None:
                 left = min(left, max(0.0, settings.seconds - self.seconds + before))
@@ -480,43 +578,38 @@ class _Loop:
             if step % settings.checkpoint_every == 0 and step < settings.n_steps:
                 self._checkpoint()
         self._checkpoint()
-        if losses is None or record is None or record.window != settings.context_length:
-            losses = self._evaluate(settings.context_length)
-        return self._finish(losses)
+        window = settings.context_length
+        if self.losses is None or self.scored != (trainer.step_number, window):
+            losses, key = self._evaluate(window), (str(trainer.step_number), str(window))
+            if key not in {(row["step"], row["window"]) for row in self.run.metrics() if row["held_out_loss"]}:
+                self._log(window, losses)
+                self._draw()
+        return self._finish()
 
-    def _evaluate(self, window: int) -> np.ndarray:
-        losses = evaluate(self.model, self.held_out, window, threads=self.settings.threads or 1)
-        step, loss = self.trainer.step_number, float(losses.mean())
+    def _evaluate(self, window: int) -> dict[str, str]:
+        """Columns of `metrics.csv`."""
+        self.losses = evaluate(self.model, self.held_out, window, threads=self.settings.threads or 1)
+        step, loss = self.trainer.step_number, float(self.losses.mean())
+        self.scored = (step, window)
         if window == self.settings.context_length and (self.best is None or loss < self.best[0]):
             self.best = (loss, step)
         bits = bits_per_byte(loss, n_tokens=self.held_out.size, n_bytes=self.n_bytes)
         self.observer.evaluated(step, window, loss, bits)
-        return losses
+        return {"held_out_loss": f"{loss:.6f}", "bits_per_byte": f"{bits:.6f}"}
 
-    def _log(self, record: StepRecord, losses: np.ndarray | None) -> None:
-        held_out = {} if losses is None else {"held_out_loss": f"{losses.mean():.6f}"}
-        self.run.append(
-            {
-                "step": record.step,
-                "tokens": self.trainer.n_tokens,
-                "seconds": f"{self.seconds:.3f}",
-                "window": record.window,
-                "train_loss": f"{record.loss:.6f}",
-                "lr": f"{record.lr:.3e}",
-                "grad_norm": f"{record.grad_norm:.4f}",
-                "tokens_per_second": f"{record.tokens / record.seconds:.0f}",
-            }
-            | held_out
-        )
+    def _log(self, window: int, columns: Mapping[str, str]) -> None:
+        where = {"step": self.trainer.step_number, "tokens": self.trainer.n_tokens, "window": window}
+        self.run.append({**where, "seconds": f"{self.seconds:.3f}", **columns})
 
-    def _sample(self, step: int) -> str:
+    def _sample(self, step: int) -> None:
         """Text that the model writes; its generator is its own, so that training does not notice."""
         rng = np.random.default_rng([self.settings.seed, 2, step])
         prompt = self.tokenizer.encode_array(self.corpus.held_out[:1])
         ids = [*prompt.tolist(), *self.model.generate(prompt, SAMPLE_TOKENS, rng, temperature=0.8)]
-        text = self.tokenizer.decode(ids)
-        _write(self.run.path / "samples" / f"step-{step:08d}.txt", text)
-        return text
+        _write(self._sample_path(step), self.tokenizer.decode(ids))
+
+    def _sample_path(self, step: int) -> Path:
+        return self.run.path / "samples" / f"step-{step:08d}.txt"
 
     def _checkpoint(self) -> None:
         state = {
@@ -528,6 +621,8 @@ class _Loop:
         }
         step = self.trainer.step_number
         self.run.save_checkpoint(step, lambda p: self.model.save(p, self.tokenizer), self.trainer.tensors(), state)
+        if step > self.first:
+            self.run.drop_result()
         self._draw()
 
     def _draw(self) -> None:
@@ -539,11 +634,14 @@ class _Loop:
                 self.observer.note("no loss curve was drawn: pip install 'fp-capstone[plot]' brings matplotlib")
             self.drawing = False
 
-    def _finish(self, losses: np.ndarray) -> Report:
+    def _finish(self) -> Report:
         settings, corpus, step = self.settings, self.corpus, self.trainer.step_number
+        assert self.losses is not None  # `go` has just seen to it
+        if not self._sample_path(step).exists():
+            self._sample(step)
         self.model.save(self.run.path / "model", self.tokenizer)
         report = compare(
-            losses,
+            self.losses,
             self.ngrams,
             text=corpus.name,
             sha256=corpus.sha256,
@@ -564,14 +662,46 @@ class _Loop:
         _write(self.run.path / "report.txt", f"{report}\n")
         if self.best is not None and self.best[0] < report.loss - 0.005:
             self.observer.note(
-                f"the held-out loss was lowest, {self.best[0]:.4f}, at step {self.best[1]}: fewer steps, a "
-                "smaller model or more text would serve better"
+                f"the held-out loss in windows of {settings.context_length} was lowest, {self.best[0]:.4f}, at step "
+                f"{self.best[1]}: fewer steps, a smaller model or more text would serve better"
             )
         self.observer.note(
             f"{step:,} steps, {self.trainer.n_tokens:,} tokens in {self.seconds:.0f} s; "
             f"{speed:,.0f} tokens/s while training"
         )
         return report
+
+
+def _check_batch(settings: Settings, n_tokens: int) -> None:
+    """Refuse a micro-batch that takes more windows than an epoch has."""
+    full = settings.context_length
+    for window in {full, min(settings.short_window or full, full)}:
+        batch, n_windows = settings.batch_size * full // window, (n_tokens - 1) // window
+        if batch > n_windows:
+            most = max(1, n_windows * window // full)
+            raise ValueError(
+                f"batch_size must be at most {most:,}, got {settings.batch_size:,}: a micro-batch would take {batch:,} "
+                f"windows of {window} tokens, and the training text has {n_windows:,}. Lower --batch-size, or bring "
+                "more text"
+            )
+
+
+def _columns(record: StepRecord) -> dict[str, str]:
+    """What `metrics.csv` keeps of a step."""
+    return {
+        "train_loss": f"{record.loss:.6f}",
+        "lr": f"{record.lr:.3e}",
+        "grad_norm": f"{record.grad_norm:.4f}",
+        "tokens_per_second": f"{record.tokens / record.seconds:.0f}",
+    }
+
+
+def _portable(settings: Settings, run: Path) -> Settings:
+    """Settings whose text is found from every working directory, and after the run was moved."""
+    if settings.text is None:
+        return settings
+    text = Path(settings.text).absolute()
+    return replace(settings, text="text.txt" if text == (run / "text.txt").absolute() else str(text))
 
 
 def _write(path: Path, text: str) -> None:
@@ -583,6 +713,9 @@ def _write(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         staging.replace(path)
+    except OSError as error:  # a failed write names no file
+        error.filename = error.filename or str(path)
+        raise
     finally:
         staging.unlink(missing_ok=True)
     _flush(path.parent)

@@ -12,7 +12,8 @@ Settings come from four places, and the later one wins:
 3. a TOML file, whose keys are the fields of `Settings` and `preset`;
 4. options of the command line, which have the same names with `-` for `_`.
 
-The file that a run leaves behind, `settings.toml`, is such a TOML file: `--config` repeats the run.
+The file that a run leaves behind, `settings.toml`, is such a TOML file: `--config` repeats the run. A relative `text`
+in a file is looked for in the file's own folder.
 
 ## In practice
 
@@ -32,6 +33,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 __all__ = ["Settings", "PRESETS", "read_settings", "resolve_settings"]
+
+MOST_THREADS = 256
 
 
 def _knob(default: Any, help: str, *, choices: tuple[str, ...] = (), at_least: int | None = None) -> Any:
@@ -73,10 +76,12 @@ class Settings:
     n_heads: int = _knob(4, "Query heads of a block.", at_least=1)
     n_kv_heads: int | None = _knob(None, "Key-value heads of a block (llama); default: one per query head.", at_least=1)
     d_model: int = _knob(128, "Width of the residual stream.", at_least=1)
-    d_ff: int | None = _knob(None, "Width of the feed-forward layer; default: the family's rule.", at_least=1)
+    d_ff: int | None = _knob(
+        None, "Width of the feed-forward layer; without a number, by the family's rule.", at_least=1
+    )
     context_length: int = _knob(128, "Tokens of a window, in training and in evaluation.", at_least=1)
     short_window: int | None = _knob(
-        None, "Tokens of a window in the first part of training; default: no such part.", at_least=1
+        None, "Tokens of a window in the first part of training, if it has such a part.", at_least=1
     )
     short_share: float = _knob(0.5, "The share of the steps that is the first part.", at_least=0)
     tied: bool = _knob(True, "Whether the output layer is the embedding.")
@@ -122,7 +127,9 @@ class Settings:
             if knob.metadata["choices"] and value not in knob.metadata["choices"]:
                 raise ValueError(f"{knob.name} must be one of {', '.join(knob.metadata['choices'])}; got {value!r}")
             least = knob.metadata["at_least"]
-            if least is not None and not (math.isfinite(value) and value >= least):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{knob.name} must be a finite number, got {value}")
+            if least is not None and value < least:
                 raise ValueError(f"{knob.name} must be at least {least}, got {value}")
         for name in ("beta1", "beta2", "momentum", "dropout"):
             if getattr(self, name) >= 1:
@@ -140,8 +147,23 @@ class Settings:
         return self.batch_size * self.accumulation * self.context_length
 
     def resolved(self) -> "Settings":
-        """The same settings with the number of threads filled in: it decides the order of sums, so it is saved."""
-        return self if self.threads is not None else replace(self, threads=_cores())
+        """
+        The same settings with the number of threads filled in: it decides the order of sums, so it is saved.
+
+        Raises
+        ------
+        ValueError
+            If there are more threads than four per core, or more than 256.
+        """
+        if self.threads is None:
+            return replace(self, threads=min(_cores(), MOST_THREADS))
+        most = min(4 * _cores(), MOST_THREADS)
+        if self.threads > most:
+            raise ValueError(
+                f"threads must be at most {most} on this machine, four per core and never more than {MOST_THREADS}; "
+                f"got {self.threads}. One per core (--threads {min(_cores(), MOST_THREADS)}) is fastest"
+            )
+        return self
 
     def to_toml(self) -> str:
         """
@@ -229,7 +251,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     path
-        A file with keys of `Settings` and perhaps `preset`; `-` may stand for `_` in a key.
+        A file with keys of `Settings` and perhaps `preset`; `-` may stand for `_` in a key. A relative `text` becomes
+        one below the file's folder.
 
     Returns
     -------
@@ -258,6 +281,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
             hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(known))}"
             raise ValueError(f"the settings file {path} has an unknown key {key!r}: {hint}")
         settings[name] = value
+    if isinstance(settings.get("text"), str) and settings["text"] != "-":
+        settings["text"] = str(path.parent / settings["text"])
     return settings
 
 
@@ -279,7 +304,7 @@ def resolve_settings(
     Returns
     -------
     Settings
-        With the number of threads filled in.
+        With the number of threads filled in. A warmup that only the preset names is at most a tenth of the steps.
 
     Raises
     ------
@@ -294,6 +319,9 @@ def resolve_settings(
     from_file = read_settings(config) if config is not None else {}
     named = from_file.pop("preset", None)
     preset = preset or named or "small"
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
-    return Settings(**{**PRESETS[preset], **from_file, **options}).resolved()
+    values = {**PRESETS[preset], **from_file, **options}
+    if "warmup" not in {**from_file, **options} and isinstance(values["n_steps"], int):
+        values["warmup"] = min(values["warmup"], max(1, values["n_steps"] // 10))
+    return Settings(**values).resolved()
