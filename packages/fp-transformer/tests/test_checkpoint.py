@@ -300,7 +300,7 @@ def instrumented(monkeypatch, before_step):
     for owner, name in (
         (Path, "replace"),
         (Path, "rename"),
-        (checkpoint, "_flush"),
+        (checkpoint, "flush"),
         (checkpoint, "_write_tensors"),
         (Path, "mkdir"),
     ):
@@ -383,7 +383,7 @@ def test_a_full_disk_changes_nothing_and_leaves_nothing(what, tmp_path, monkeypa
     def full(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(checkpoint, "_flush", full)
+    monkeypatch.setattr(checkpoint, "flush", full)
     save = {
         True: lambda: save_tensors(goal, {"x": np.arange(5)}),
         False: lambda: save_model(goal, LLAMA, constant(LLAMA, 2), Tokenizer("two")),

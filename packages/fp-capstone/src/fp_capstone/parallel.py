@@ -108,11 +108,12 @@ class ThreadedGradients:
         rngs = (
             [None] * n_shares if rng is None else [np.random.default_rng(s) for s in rng.integers(2**63, size=n_shares)]
         )
-        shares = zip(np.array_split(ids, n_shares), np.array_split(targets, n_shares), rngs, self._grads, strict=False)
+        parts = np.array_split(ids, n_shares)
+        shares = zip(parts, np.array_split(targets, n_shares), rngs, self._grads, strict=False)
         with self._blas.limit(limits=1, user_api="blas"):
             futures = [self._pool.submit(self._model.loss_and_grads, *share) for share in shares]
             losses = [future.result()[0] for future in futures]
-        weights = [len(share) / len(ids) for share in np.array_split(ids, n_shares)]
+        weights = [len(part) / len(ids) for part in parts]
         total = self._grads[0].flat
         total *= total.dtype.type(weights[0])
         for weight, grads in zip(weights[1:], self._grads[1:], strict=False):

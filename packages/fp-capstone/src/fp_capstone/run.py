@@ -63,7 +63,7 @@ from fp_markov.information import bits_per_byte
 from fp_tokenize.characters import ByteTokenizer, CharTokenizer
 from fp_tokenize.interchange import load as load_tokenizer
 from fp_tokenize.protocol import Tokenizer
-from fp_transformer.checkpoint import load_tensors, save_tensors
+from fp_transformer.checkpoint import flush, load_tensors, save_tensors
 
 __all__ = ["RunDirectory", "Observer", "train", "newest_run", "model_directory", "load_trained", "evaluate_trained"]
 
@@ -224,7 +224,7 @@ class RunDirectory:
                 save_tensors(staging / "training.safetensors", tensors)
                 _write(staging / "state.json", json.dumps(state, indent=1))
                 staging.rename(target)
-                _flush(folder)
+                flush(folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(folder / ".removing", ignore_errors=True)
@@ -718,15 +718,4 @@ def _write(path: Path, text: str) -> None:
         raise
     finally:
         staging.unlink(missing_ok=True)
-    _flush(path.parent)
-
-
-def _flush(folder: Path) -> None:
-    """Wait until a directory's names are on the disk."""
-    if os.name == "nt":  # Windows cannot open directories
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path.parent)

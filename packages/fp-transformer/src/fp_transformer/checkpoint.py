@@ -96,7 +96,7 @@ from safetensors.numpy import save_file
 
 from fp_transformer.config import TransformerConfig
 
-__all__ = ["save_model", "load_model", "save_tensors", "load_tensors", "load_metadata", "widen_bfloat16"]
+__all__ = ["save_model", "load_model", "save_tensors", "load_tensors", "load_metadata", "flush", "widen_bfloat16"]
 
 _NUMPY = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BOOL": np.bool_,
@@ -162,16 +162,16 @@ def save_model(
         if not keep_config:
             (staging / "config.json").write_text(json.dumps(config.to_huggingface(), indent=2) + "\n", encoding="utf-8")
         for file in staging.iterdir():
-            _flush(file)
-        _flush(staging)
+            flush(file)
+        flush(staging)
         if existed:
             for name in ("tokenizer.json", "model.safetensors", "config.json"):  # the last one makes it loadable
                 if (staging / name).exists():
                     (staging / name).replace(directory / name)
-            _flush(directory)
+            flush(directory)
         else:
             staging.rename(directory)
-            _flush(directory.parent)
+            flush(directory.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -245,11 +245,11 @@ def save_tensors(
     staging = path.with_name(f".{path.name}.saving")
     try:
         _write_tensors(staging, tensors, metadata)
-        _flush(staging)
+        flush(staging)
         staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def load_tensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -312,6 +312,29 @@ def widen_bfloat16(bits: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
+def flush(path: Path) -> None:
+    """
+    Wait until a file's contents, or a directory's names, are on the disk (S2).
+
+    Parameters
+    ----------
+    path
+        A file or a directory.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or cannot be written.
+    """
+    if os.name == "nt" and path.is_dir():  # Windows cannot open directories
+        return
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> None:
     try:
         save_file(
@@ -324,17 +347,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapp
         if number:
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise OSError(f"could not write {path}: {error}") from error
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file's contents, or a directory's names, are on the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows cannot open directories
-        return
-    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
