@@ -1,5 +1,7 @@
 """Mirrors src/fp_workbook/ledger.py: each kind of mismatch, on a small tree made for it."""
 
+from textwrap import dedent
+
 import pytest
 
 from fp_workbook import ledger
@@ -61,10 +63,59 @@ def test_claims_and_checks_that_meet_are_filed_with_their_places(tree):
         "markov.step": ["packages/fp-markov/src/fp_markov/chain.py:15"],
     }
     tests = "packages/fp-markov/tests/test_chain.py"
-    assert {label: sorted(places) for label, places in book.checks.items()} == {
-        "markov.sum": [f"{tests}:10", f"{tests}:5"],
-        "markov.step": [f"{tests}:9"],
+    assert {label: [(check.place, check.test) for check in checks] for label, checks in book.checks.items()} == {
+        "markov.sum": [(f"{tests}:5", "test_sum"), (f"{tests}:10", "test_step")],
+        "markov.step": [(f"{tests}:9", "test_step")],
     }
+
+
+def test_a_check_shows_the_whole_test_with_its_decorators(tree):
+    (check,) = ledger.Ledger.read(tree).checks["markov.step"]
+    assert check.source == CHECKS.strip().rpartition("\n\n")[2]
+
+
+def test_a_mark_on_a_class_or_on_no_test_shows_what_carries_it(tree):
+    (tree / "tests-integration/test_more.py").write_text(
+        dedent("""
+            import pytest
+
+            CASES = [
+                pytest.param(2, marks=pytest.mark.claim("markov.step")),
+            ]
+
+            class TestMore:
+                pytestmark = pytest.mark.claim("markov.step")
+
+                @pytest.mark.claim("markov.step")
+                def test_one(self):
+                    pass
+        """),
+        "utf8",
+    )
+    _, cases, group, method = ledger.Ledger.read(tree).checks["markov.step"]
+    assert (cases.test, cases.source.split("\n")[0]) == ("", "CASES = [")
+    assert (group.test, group.source.split("\n")[0]) == ("TestMore", "class TestMore:")
+    assert (method.test, method.source.split("\n")[-1]) == ("TestMore.test_one", "    pass")
+
+
+@pytest.mark.parametrize(
+    ("test", "kind"),
+    [
+        ("import sympy as sp\nMARK\ndef test_it():\n    sp.simplify(0)", "algebra"),
+        ("MARK\ndef test_it():\n    import sympy\n    sympy.simplify(0)", "algebra"),
+        ("from sympy import exp\nMARK\ndef test_it():\n    helper()\ndef helper():\n    exp(0)", "algebra"),
+        ("from hypothesis import given\nMARK\n@given(n=3)\ndef test_it(n):\n    pass", "property"),
+        ("import hypothesis\nMARK\n@hypothesis.given(n=3)\ndef test_it(n):\n    pass", "property"),
+        ("import sympy\nMARK\ndef test_it():\n    helper()\ndef helper():\n    helper()", "cases"),
+        ("import numpy\nMARK\ndef test_it():\n    'sympy'", "cases"),
+    ],
+)
+def test_the_kind_of_a_check_is_what_its_test_computes_with(tree, test, kind):
+    rewrite(tree, 'marks=pytest.mark.claim("markov.step")', "", file="packages/fp-markov/tests/test_chain.py")
+    text = test.replace("MARK", '@pytest.mark.claim("markov.step")')
+    (tree / "tests-integration/test_it.py").write_text(f"import pytest\n{text}\n", "utf8")
+    (check,) = ledger.Ledger.read(tree).checks["markov.step"]
+    assert check.kind == kind
 
 
 def test_a_claim_without_a_check_is_a_mismatch(tree):

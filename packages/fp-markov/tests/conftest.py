@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import hypothesis
 import jaxtyping
 import pytest
@@ -13,3 +16,9 @@ def shapes_unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def nltk():
+    """What NLTK makes of a small text, frozen by `tools/oracles/markov_nltk.py`."""
+    return json.loads((Path(__file__).parent / "fixtures" / "nltk.json").read_text("utf8"))

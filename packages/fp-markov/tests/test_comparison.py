@@ -1,5 +1,6 @@
 """Mirrors src/fp_markov/comparison.py."""
 
+import math
 from fractions import Fraction
 from itertools import product
 
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fp_markov import NGramModel, block_bootstrap
+from fp_markov import NGramModel
+from fp_markov.comparison import block_bootstrap, bootstrap_interval, hoeffding_radius
 
 samples = arrays(np.float64, st.integers(2, 30), elements=st.floats(-100, 100))
 
@@ -25,13 +27,13 @@ def autoregressive(phi, shape, rng):
 
 
 def variance_of_the_mean(gamma):
-    """(E1), for covariances that are numbers or symbols."""
+    """(E2), for covariances that are numbers or symbols."""
     T = len(gamma)
     return (gamma[0] + 2 * sum((1 - h / sympy.Integer(T)) * gamma[h] for h in range(1, T))) / T
 
 
 def true_error(phi, T):
-    """The root of (E1) with the autocovariance phi^h / (1 - phi^2)."""
+    """The root of (E2) with the autocovariance phi^h / (1 - phi^2)."""
     h = np.arange(1, T)
     return np.sqrt((1 + 2 * np.sum((1 - h / T) * phi**h)) / (1 - phi**2) / T)
 
@@ -43,7 +45,7 @@ def block_means(d, length):
 
 
 def exact_variance(d, length):
-    """The first expression of (E2), by brute force over the T blocks."""
+    """The first expression of (E3), by brute force over the T blocks."""
     return np.mean((np.array(block_means(d, length)) - d.mean()) ** 2) * length / len(d)
 
 
@@ -91,7 +93,7 @@ def test_the_variance_of_the_mean_of_a_stationary_sequence(T):
 @pytest.mark.claim("markov.dependent-mean")
 @pytest.mark.parametrize(("phi", "T"), [(-0.5, 2), (0.0, 5), (0.8, 2), (0.8, 5), (0.8, 101)])
 def test_the_error_of_the_mean_of_a_dependent_sequence(phi, T):
-    """Many copies of an autoregression, also short ones, where 1 - h/T counts: their means spread as (E1) says."""
+    """Many copies of an autoregression, also short ones, where 1 - h/T counts: their means spread as (E2) says."""
     copies = 4000
     assert true_error(phi, T) ** 2 == pytest.approx(
         float(variance_of_the_mean([phi**h / (1 - phi**2) for h in range(T)])), rel=1e-12
@@ -165,7 +167,7 @@ def test_independent_numbers_give_the_familiar_formula():
 
 @pytest.mark.parametrize("length", [2, 3, 4, 5, 6])
 def test_a_length_that_does_not_divide_cuts_the_last_block_short(length):
-    """Over all draws of blocks, against (E3)."""
+    """Over all draws of blocks, against (E4)."""
     d, T = np.random.default_rng(61).normal(size=7), 7
     whole, rest = divmod(T, length)
     n = T ** (whole + 1)
@@ -210,3 +212,95 @@ def test_more_starts_than_fit_one_batch_are_drawn_in_several():
 def test_bad_input_is_refused(d, length, n, sentence):
     with pytest.raises(ValueError, match=sentence):
         block_bootstrap(d, length, n, np.random.default_rng(0))
+
+
+@pytest.mark.claim("markov.hoeffding-lemma")
+@given(st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 9)), min_size=1, max_size=5), st.floats(-4, 4))
+def test_the_exponential_mean_of_a_bounded_variable(points, rate):
+    x, p = np.array([v for v, _ in points]), np.array([w for _, w in points]) / sum(w for _, w in points)
+    x = x - p @ x
+    bound = rate**2 * (x.max() - x.min()) ** 2 / 8
+    assert np.log(p @ np.exp(rate * x)) <= bound + 1e-12 * (1 + abs(rate) * 10)  # the logarithm of a sum
+
+
+@pytest.mark.claim("markov.hoeffding-lemma")
+def test_the_eighth_in_the_lemma_is_no_larger_than_needed():
+    # a fair coin of values -1, 1: ln cosh t = t^2 / 2 - t^4 / 12 + ..., and (b - a)^2 / 8 = 1 / 2
+    t = 0.01
+    assert np.log(np.cosh(t)) == pytest.approx(t**2 * 4 / 8, rel=t**2 / 6 * 1.01)
+
+
+@pytest.mark.claim("markov.hoeffding")
+@pytest.mark.parametrize("p", [Fraction(1, 2), Fraction(1, 5), Fraction(19, 20)])
+@pytest.mark.parametrize("T", [1, 5, 40])
+def test_the_tail_of_a_mean_is_below_its_bound_at_every_distance(p, T):
+    """Exactly, over all numbers of successes; and with values 0 and 1 whose chances differ between the draws."""
+    for chances in ([p] * T, [p if t % 2 else 1 - p for t in range(T)]):
+        distribution = [Fraction(1)]  # of the number of successes so far
+        for chance in chances:
+            stay, rise = [*distribution, Fraction(0)], [Fraction(0), *distribution]
+            distribution = [(1 - chance) * a + chance * b for a, b in zip(stay, rise, strict=True)]
+        mean = sum(chances) / T
+        distances = [abs(Fraction(k, T) - mean) for k in range(T + 1)]
+        for epsilon in {d for d in distances if d > 0}:
+            tail = sum(q for q, d in zip(distribution, distances, strict=True) if d >= epsilon)
+            assert float(tail) <= 2 * math.exp(-2 * T * float(epsilon) ** 2) * (1 + 1e-12)
+
+
+@pytest.mark.claim("markov.hoeffding")
+@given(st.integers(1, 10**6), st.floats(-5, 5), st.floats(0.1, 5), st.floats(0.01, 0.99))
+def test_the_radius_makes_the_bound_the_confidence_asked_for(n, low, width, confidence):
+    radius = hoeffding_radius(n, low, low + width, confidence)
+    assert 1 - 2 * math.exp(-2 * n * radius**2 / width**2) == pytest.approx(confidence, abs=1e-9)
+
+
+def test_the_exponent_of_the_chernoff_method_is_least_where_the_proof_says():
+    rate, epsilon, width = sympy.symbols("rate epsilon width", positive=True)
+    exponent = -rate * epsilon + rate**2 * width**2 / 8
+    assert sympy.solve(exponent.diff(rate), rate) == [4 * epsilon / width**2]
+    assert sympy.simplify(exponent.subs(rate, 4 * epsilon / width**2) + 2 * epsilon**2 / width**2) == 0
+
+
+def test_the_interval_holds_the_middle_of_the_resampled_means():
+    d, n = np.random.default_rng(97).normal(2.0, 1.0, size=401), 4001
+    low, high = bootstrap_interval(d, 1, n, np.random.default_rng(3))
+    mean, error = block_bootstrap(d, 1, n, np.random.default_rng(3))
+    # the means of 401 normal numbers are normal: 1.96 errors to either side. A quantile of n numbers at 2.5% is off by
+    # sqrt(0.025 * 0.975 / n) / 0.058 = 0.043 errors; four of those
+    assert (low - mean) / error == pytest.approx(-1.96, abs=4 * 0.043)
+    assert (high - mean) / error == pytest.approx(1.96, abs=4 * 0.043)
+    narrow = bootstrap_interval(d, 1, n, np.random.default_rng(3), confidence=0.5)
+    assert low < narrow[0] < mean < narrow[1] < high
+
+
+def test_the_interval_over_all_resamples_of_three_numbers():
+    # the means 0, 1, 2, 3 of (0, 0, 3) come with chances 8, 12, 6, 1 of 27: shares up to 0.30, 0.74, 0.96, 1
+    for confidence, expected in [(0.3, (1, 1)), (0.6, (0, 2)), (0.9, (0, 2)), (0.99, (0, 3))]:
+        interval = bootstrap_interval(np.array([0.0, 0.0, 3.0]), 1, 81, EveryStart(3, 4), confidence)
+        assert interval == pytest.approx(expected, abs=1e-12)  # rounding of prefix sums
+
+
+def test_intervals_of_independent_differences_cover_the_truth_about_as_often_as_they_say():
+    rng, copies, T = np.random.default_rng(101), 400, 101
+    hits = 0
+    for _ in range(copies):
+        low, high = bootstrap_interval(rng.exponential(size=T) - 1, 1, 400, rng, confidence=0.9)
+        hits += low < 0 < high
+    # 90% in the limit; a skewed source and T = 101 cost a few hits in a hundred, and chance, by one sigma, 1.5
+    assert 0.83 < hits / copies < 0.95
+
+
+def test_settings_of_intervals_and_radii_out_of_range_are_refused():
+    rng = np.random.default_rng(0)
+    for confidence in (0.0, 1.0, math.nan):
+        with pytest.raises(ValueError, match="strictly between 0 and 1"):
+            bootstrap_interval(np.ones(5), 1, 10, rng, confidence)
+        with pytest.raises(ValueError, match="strictly between 0 and 1"):
+            hoeffding_radius(5, 0, 1, confidence)
+    with pytest.raises(ValueError, match="between 1 and the 5 differences, got 6"):
+        bootstrap_interval(np.ones(5), 6, 10, rng)
+    with pytest.raises(ValueError, match="at least one number, got 0"):
+        hoeffding_radius(0, 0, 1)
+    for low, high in ((1, 1), (2, 1), (0, math.inf), (math.nan, 1)):
+        with pytest.raises(ValueError, match="finite with low < high"):
+            hoeffding_radius(5, low, high)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fp_markov import NGramModel
-from fp_markov.ngram import reference_distribution
+from fp_markov.counting import count_ngrams
+from fp_markov.ngram import SMOOTHINGS, reference_distribution
 
 texts = st.lists(st.integers(0, 2), min_size=4, max_size=60)
 
@@ -104,12 +105,118 @@ def test_texts_shorter_than_the_order_are_scored():
         np.testing.assert_array_equal(model.log_prob([0, 1, 2, 3, 0, 1][:T]), long[:T])
 
 
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("bos", [None, 0])
+def test_a_saved_model_comes_back_bit_for_bit(tmp_path, smoothing, bos):
+    text = np.array([0, *np.random.default_rng(2).integers(0, 4, 60)])
+    settings_ = {"alpha": 0.3} if smoothing == "additive" else {}
+    model = NGramModel(3, 5, smoothing, bos=bos, **settings_).fit(text)
+    model.save(tmp_path / "model")
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    back = NGramModel.load(tmp_path / "model")
+    np.testing.assert_array_equal(back.log_prob(text), model.log_prob(text))
+    about = ("order", "vocab_size", "smoothing", "bos", "settings", "n_ngrams", "nbytes")
+    assert all(getattr(back, name) == getattr(model, name) for name in about)
+    for ours, theirs in zip(back.discounts, model.discounts, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    back.fit(text[:40])  # and it is a model like any other
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    file = tmp_path / "model"
+    with file.open("wb") as other:
+        np.savez(other, about=np.zeros(3, np.uint8))
+    for content in (b"hello", b"", file.read_bytes(), file.read_bytes()[:50]):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="is no n-gram model that this version of fp_markov saved, or is damaged"):
+            NGramModel.load(file)
+    model = NGramModel(1).fit([0])
+    model.save(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="or is damaged"):
+        NGramModel.load(file)
+    with pytest.raises(FileNotFoundError):
+        NGramModel.load(tmp_path / "nothing")
+
+
+def test_a_save_that_fails_leaves_the_earlier_file(tmp_path, monkeypatch):
+    NGramModel(1).fit([0, 1]).save(tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        NGramModel(1).fit([0]).save(tmp_path / "model")
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model").read_bytes() == before
+
+
+def test_text_is_written_from_the_models_own_distribution():
+    """Frequencies of what follows a fixed context, against the distribution; three standard errors."""
+    model = NGramModel(2, 3).fit([0, 1, 0, 2, 0, 1, 1, 2, 0])
+    rng = np.random.default_rng(0)
+    drawn = np.array([model.generate([2, 0], 1, rng)[0] for _ in range(3000)])
+    p = model.next_distribution([0])
+    assert (np.abs(np.bincount(drawn, minlength=3) / 3000 - p) < 3 * np.sqrt(p * (1 - p) / 3000)).all()
+
+
+def test_generation_uses_all_its_settings_and_the_seed():
+    model = NGramModel(3, 4).fit(np.random.default_rng(1).integers(0, 4, 200))
+    rng = np.random.default_rng
+    np.testing.assert_array_equal(model.generate([], 50, rng(3)), model.generate([], 50, rng(3)))
+    greedy = model.generate([1], 20, rng(0), temperature=0)
+    np.testing.assert_array_equal(greedy, model.generate([1], 20, rng(1), top_k=1))
+    np.testing.assert_array_equal(greedy, model.generate([1], 20, rng(2), top_p=1e-9))
+    np.testing.assert_array_equal(greedy, model.generate([1], 20, rng(2), min_p=1))
+    assert len(model.generate([], 0, rng(0))) == 0
+    stopped = model.generate([], 1000, rng(0), stop=2)
+    assert stopped[-1] == 2
+    assert 2 not in stopped[:-1]
+
+
+def test_generation_within_sentences_never_writes_bos_and_ends_with_them():
+    model = NGramModel(3, 5, bos=4).fit([4, 0, 1, 3, 4, 0, 2, 3, 4, 1, 1, 3])
+    for seed in range(20):
+        assert 4 not in model.generate([4], 30, np.random.default_rng(seed), stop=3)
+
+
+def test_bos_is_given_and_not_predicted():
+    model = NGramModel(2, 4, bos=3).fit([3, 0, 1, 3, 0, 2])
+    log_p = model.log_prob([3, 0, 1, 3, 1])
+    assert log_p[0] == log_p[3] == 0
+    assert model.cross_entropy([3, 0, 1, 3, 1]) == pytest.approx(-log_p[[1, 2, 4]].mean())
+    # what stands before a bos does not matter to what follows it
+    np.testing.assert_array_equal(model.log_prob([3, 0])[1:], log_p[1:2])
+    with pytest.raises(ValueError, match="needs a token to predict, got none but bos"):
+        model.cross_entropy([3, 3])
+
+
+def test_counts_made_elsewhere_serve_if_they_fit():
+    levels = count_ngrams(np.array([0, 1, 2, 1]), 2, 3)
+    expected = NGramModel(2, 3).fit([0, 1, 2, 1])
+    np.testing.assert_array_equal(NGramModel(2).fit_counts(levels).log_prob([0, 1]), expected.log_prob([0, 1]))
+    for model in (NGramModel(3), NGramModel(2, 4), NGramModel(2, bos=0)):
+        with pytest.raises(ValueError, match="the counts have 2, 3 and None"):
+            model.fit_counts(levels)
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
         (lambda: NGramModel(0), "it is 1 or more, got 0"),
         (lambda: NGramModel(2, vocab_size=0), "vocab_size must be 1 or more, got 0"),
         (lambda: NGramModel(2, smoothing="none"), "smoothing must be one of .*, got 'none'"),
+        (lambda: NGramModel(2, smoothing="additive", beta=1), r"additive has the settings \['alpha'\], got \['beta'\]"),
+        (lambda: NGramModel(2, smoothing="katz", alpha=1), r"katz has the settings none, got \['alpha'\]"),
+        (lambda: NGramModel(2, 3, bos=3), r"bos is a token of the vocabulary, in \[0, 3\), got 3"),
+        (lambda: NGramModel(2, 3, bos=1).fit([0, 1]), "begins with bos"),
+        (lambda: NGramModel(1).save("nowhere"), r"call fit\(ids\) first"),
+        (lambda: NGramModel(1).to_arpa("nowhere"), r"call fit\(ids\) first"),
+        (lambda: NGramModel(1).generate([], 3, np.random.default_rng(0)), r"call fit\(ids\) first"),
+        (lambda: NGramModel(1).fit([0]).generate([], -1, np.random.default_rng(0)), "zero or more, got -1"),
         (lambda: NGramModel(2).fit([]), "fit needs at least one token, got an empty text"),
         (lambda: NGramModel(5).fit([1, 2]), "order 5 need a text of at least 5 tokens, got 2"),
         (lambda: NGramModel(1, 3).fit([0, 3]), r"must lie in \[0, 3\), got 0 to 3"),

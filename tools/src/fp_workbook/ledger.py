@@ -16,19 +16,33 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from textwrap import dedent
+from typing import NamedTuple, Self
 
-__all__ = ["Ledger", "main"]
+__all__ = ["Check", "Ledger", "main"]
 
 CLAIM = re.compile(r"\*\*Claim\b[^*]*\*\*(?:\s+`(?P<label>[a-z]+\.[a-z0-9-]+)`)?")
 
 
+class Check(NamedTuple):
+    """A mark, and the test that carries it."""
+
+    place: str
+    """`path:line` of the mark."""
+    test: str
+    """Name of the test, or of the class of tests; empty where the mark stands outside of both."""
+    source: str
+    """The text of what carries the mark."""
+    kind: str
+    """`algebra` where the test computes with sympy, `property` where hypothesis draws its input, else `cases`."""
+
+
 @dataclass
 class Ledger:
-    """Every label, with the places that claim it and the places that check it, each as `path:line`."""
+    """Every label, with the places that claim it, each as `path:line`, and the checks of it."""
 
     claims: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    checks: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    checks: defaultdict[str, list[Check]] = field(default_factory=lambda: defaultdict(list))
     malformed: list[str] = field(default_factory=list)
 
     @classmethod
@@ -68,13 +82,16 @@ class Ledger:
 
     def add_checks(self, file: Path, path: str) -> None:
         """File the marks that a test file sets."""
-        for node in ast.walk(ast.parse(file.read_text("utf8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.claim"):
-                match node.args:
-                    case [ast.Constant(value=str(label))] if not node.keywords:
-                        self.checks[label].append(f"{path}:{node.lineno}")
-                    case _:
-                        self.malformed.append(f"{path}:{node.lineno}: a mark names one label, as a literal string")
+        text = file.read_text("utf8")
+        tree = ast.parse(text)
+        for mark, carrier, test in marks(tree):
+            place = f"{path}:{mark.lineno}"
+            match mark.args:
+                case [ast.Constant(value=str(label))] if not mark.keywords:
+                    check = Check(place, test, source_of(carrier, text), kind_of(carrier, tree))
+                    self.checks[label].append(check)
+                case _:
+                    self.malformed.append(f"{place}: a mark names one label, as a literal string")
 
     def mismatches(self) -> list[str]:
         """One sentence for each claim and each check that does not find its other half."""
@@ -84,9 +101,9 @@ class Ledger:
                 found.append(f"{', '.join(places)}: {label} is claimed more than once")
             if label not in self.checks:
                 found.append(f"{places[0]}: {label} is claimed but no test checks it")
-        for label, places in self.checks.items():
+        for label, checks in self.checks.items():
             if label not in self.claims:
-                found.append(f"{', '.join(places)}: {label} is checked but nowhere claimed")
+                found.append(f"{', '.join(check.place for check in checks)}: {label} is checked but nowhere claimed")
         return found
 
 
@@ -99,6 +116,46 @@ def docstrings(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.body[0].lineno, text
 
 
+def marks(tree: ast.Module) -> Iterator[tuple[ast.Call, ast.stmt, str]]:
+    """Each mark, with the test, class or other statement that carries it, and the dotted name of a test or class."""
+
+    def walk(node: ast.AST, carrier: ast.stmt, name: str) -> Iterator[tuple[ast.Call, ast.stmt, str]]:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            carrier, name = node, f"{name}.{node.name}".removeprefix(".")
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.claim"):
+            yield node, carrier, name
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, carrier, name)
+
+    for statement in tree.body:
+        yield from walk(statement, statement, "")
+
+
+def source_of(node: ast.stmt, text: str) -> str:
+    """The lines of a test, its decorators among them."""
+    first = min(part.lineno for part in [node, *getattr(node, "decorator_list", [])])
+    return dedent("\n".join(text.split("\n")[first - 1 : node.end_lineno]))
+
+
+def kind_of(node: ast.AST, tree: ast.Module) -> str:
+    """What a test leaves the checking to: it, or a function of its file that it calls, names sympy or hypothesis."""
+    imports = [part for part in ast.walk(tree) if isinstance(part, ast.Import | ast.ImportFrom)]
+    origin = {
+        (alias.asname or alias.name).partition(".")[0]: (getattr(part, "module", None) or alias.name).partition(".")[0]
+        for part in imports
+        for alias in part.names
+    }
+    helpers = {part.name: part for part in tree.body if isinstance(part, ast.FunctionDef)}
+    reached: set[str] = set()
+    waiting = [node]
+    while waiting:
+        names = {part.id for part in ast.walk(waiting.pop()) if isinstance(part, ast.Name)} - reached
+        reached |= names
+        waiting += [helpers[name] for name in sorted(names & helpers.keys())]
+    libraries = {origin.get(name) for name in reached}
+    return "algebra" if "sympy" in libraries else "property" if "hypothesis" in libraries else "cases"
+
+
 def main() -> int:
     """Print the table and return 0, or the table, then one line a mismatch, and return 1."""
     try:
@@ -108,13 +165,14 @@ def main() -> int:
         return 1
     width = max(map(len, ledger.claims), default=0)
     for label, places in sorted(ledger.claims.items()):
-        print(f"{label:{width}}  {places[0]}  checked at {', '.join(ledger.checks.get(label, ['no place']))}")
+        checks = ", ".join(check.place for check in ledger.checks.get(label, []))
+        print(f"{label:{width}}  {places[0]}  checked at {checks or 'no place'}")
     found = ledger.mismatches()
     for line in found:
         print(line)
     if not found:
-        checks = sum(map(len, ledger.checks.values()))
-        print(f"ledger: {len(ledger.claims)} claims, {checks} checks, none without the other")
+        total = sum(map(len, ledger.checks.values()))
+        print(f"ledger: {len(ledger.claims)} claims, {total} checks, none without the other")
     return bool(found)
 
 

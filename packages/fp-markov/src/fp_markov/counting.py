@@ -1,23 +1,16 @@
 r"""
 Counting: the first language model, and how to count fast.
 
-What is the probability of a text? This section takes it apart into one factor for each token, throws away all but the
-last few tokens of each condition, and shows that the best estimates of what remains are relative frequencies. Then it
-counts.
+What is the probability of a text? This section throws away all but the last few tokens of each condition of the chain
+rule, and shows that the best estimates of what remains are relative frequencies. Then it counts.
 
-You need: conditional probability $P(A \mid B) = P(A, B) / P(B)$, and `fp_markov.information`.
+You need: `fp_markov.mathematics` for slopes and multipliers, `fp_markov.probability`, `fp_markov.information`.
 
 ## One factor for each token
 
-**Claim** `markov.chain-rule`. For random tokens $W_1, \dots, W_T$ and a text $w$ with $P(w_1, \dots, w_T) > 0$,
+The chain rule (`markov.chain-rule`) writes the probability of a text as a product with one factor a token,
 
 $$P(w_1, \dots, w_T) = \prod_{t=1}^{T} P(w_t \mid w_1, \dots, w_{t-1}). \qquad \text{(E1)}$$
-
-**Proof.** By induction on $T$. For $T = 1$ both sides are $P(w_1)$. Suppose it holds for $T - 1$. The event
-$w_1, \dots, w_{T-1}$ contains the event $w_1, \dots, w_T$, so its probability is positive too and one may condition on
-it; by the definition of conditional probability
-$P(w_1, \dots, w_T) = P(w_1, \dots, w_{T-1}) \, P(w_T \mid w_1, \dots, w_{T-1})$, and the induction hypothesis expands
-the first factor. $\blacksquare$
 
 No model is assumed so far. The factors are the trouble: there are $V^{t-1}$ different conditions, and a text of any
 length has seen almost none of them. The **Markov assumption of order $n$** replaces each by the last $n - 1$ tokens:
@@ -29,24 +22,52 @@ stops. The tokens $w_{t-n+1}, \dots, w_t$ are an **$n$-gram**, $c_t$ is its **co
 
 ## Counting is maximum likelihood
 
-Let $N(cw)$ be how often context $c$ is followed by token $w$ in a text, and $N(c) = \sum_w N(cw)$.
+Let $N(cw)$ be how often context $c$ is followed by token $w$ in a text, and $N(c) = \sum_w N(cw)$. Collect equal
+factors of the log-likelihood under (E2):
+
+$$\sum_t \ln q(w_t \mid c_t) = \sum_c \sum_w N(cw) \ln q(w \mid c). \qquad \text{(E3)}$$
+
+Each context has a distribution of its own, so each inner sum may be made as large as it can be by itself.
+
+**Claim** `markov.mle-lagrange`. Let $n_1, \dots, n_V \ge 0$ be counts with sum $n > 0$. Among all distributions $q$ on
+the $V$ tokens, $L(q) = \sum_i n_i \ln q_i$ is largest at $q_i = n_i / n$ and nowhere else.
+
+**Proof.** Here $0 \ln 0 = 0$, and $\ln 0 = -\infty$ where the count is positive. Let $S$ be the tokens with $n_i > 0$.
+A $q$ that puts mass $m > 0$ outside $S$ is beaten by the one that moves the mass into $S$, a share $m / |S|$ to each of
+its tokens: every $q_i$ in $S$ rises, and so does $L$, if need be from $-\infty$ to a finite number. A $q$ with
+$q_i = 0$ for a token of $S$ has $L = -\infty$ and is beaten too. So look for the maximum among positive $q$ on $S$ with
+$\sum_{i \in S} q_i = 1$. For any number $\lambda$ the Lagrangian is
+
+$$\Lambda(q) = \sum_{i \in S} n_i \ln q_i - \lambda \Big( \sum_{i \in S} q_i - 1 \Big), \qquad
+\frac{\partial \Lambda}{\partial q_i} = \frac{n_i}{q_i} - \lambda, \qquad
+\frac{\partial^2 \Lambda}{\partial q_i^2} = -\frac{n_i}{q_i^2} < 0.$$
+
+It is a sum of functions of one variable each, strictly concave by their second derivatives, so each is largest where
+its slope is zero and nowhere else: at $q_i = n_i / \lambda$. Choose $\lambda = n$, and these add up to one: the
+constraint holds. For every other distribution $q$ on $S$ the bracket is zero as well, hence
+$L(q) = \Lambda(q) < \Lambda(n_i / n) = L(n_i / n)$ (this is `markov.lagrange-sufficient`). $\blacksquare$
+
+The second derivatives matter: a vanishing slope alone could be a minimum or a saddle.
 
 **Claim** `markov.counting-is-mle`. Among all families of distributions $q(\cdot \mid c)$, the text's likelihood under
-(E2) is largest exactly when $q(w \mid c) = N(cw) / N(c)$ for every $w$ and every $c$ with $N(c) > 0$.
+(E2) is largest exactly when $q(w \mid c) = N(cw) / N(c)$ for every $w$ and every $c$ with $N(c) > 0$. With
+$\hat p_c(w) = N(cw) / N(c)$, that is also where the mean divergence $\sum_c N(c)\, D(\hat p_c \,\|\, q_c)$ from what
+was observed is least.
 
-**Proof.** Write $\hat p_c(w) = N(cw) / N(c)$, a distribution. Collect equal factors of the log-likelihood, then use
-`markov.cross-entropy-split`:
+**Proof.** In (E3) the inner sum of context $c$ is largest at $\hat p_c$ and nowhere else, by `markov.mle-lagrange`;
+contexts with $N(c) = 0$ do not occur in it. For the second part use `markov.cross-entropy-split`:
 
 $$
 \begin{aligned}
-\sum_t \ln q(w_t \mid c_t) &= \sum_c \sum_w N(cw) \ln q(w \mid c) \\
-  &= -\sum_c N(c) \, H(\hat p_c, q_c) \\
-  &= -\sum_c N(c) \big( H(\hat p_c) + D(\hat p_c \,\|\, q_c) \big).
+\sum_c \sum_w N(cw) \ln q(w \mid c) &= -\sum_c N(c) \, H(\hat p_c, q_c) \\
+  &= -\sum_c N(c) \, H(\hat p_c) - \sum_c N(c) \, D(\hat p_c \,\|\, q_c).
 \end{aligned}
 $$
 
-Only the divergences depend on $q$. By `markov.gibbs` each is $0$ when $q_c = \hat p_c$ and positive otherwise, and its
-weight $N(c)$ is positive. $\blacksquare$
+The first sum does not depend on $q$, so the likelihood rises exactly as the divergences fall; by `markov.gibbs` each is
+$0$ when $q_c = \hat p_c$ and positive otherwise, which proves the first part a second time. $\blacksquare$
+
+Training a network by cross-entropy is the same maximisation, over the distributions that the network can express.
 
 The best fit to the past is not the best guess about the future: it gives probability zero to whatever has not been
 seen. `fp_markov.smoothing` repairs that; counts are all it needs.
@@ -58,7 +79,7 @@ every $n$-gram of the text becomes one integer. Let the **rank** of an $n$-gram 
 distinct $n$-grams of the text in sorted order; the empty one has rank $0$. An $n$-gram is its context, itself an
 $(n-1)$-gram of the text, followed by a token $w$:
 
-$$\text{key}(cw) = \text{rank}(c) \cdot V + w, \qquad 0 \le w < V. \qquad \text{(E3)}$$
+$$\text{key}(cw) = \text{rank}(c) \cdot V + w, \qquad 0 \le w < V. \qquad \text{(E4)}$$
 
 **Claim** `markov.packed-keys`. Different $n$-grams have different keys, keys sort as the $n$-grams do (token by
 token), and for a text of $T$ tokens every key is below $(T + 1) V$.
@@ -70,10 +91,19 @@ empty one, or at most one at each position), so $\text{rank}(c) \le T$ and the k
 $\blacksquare$
 
 Packing the tokens themselves, as digits in base $V$, would overflow 64 bits at five tokens of a vocabulary of 50,000;
-(E3) never does on a text that fits a disk. Sorting the keys of all positions yields the distinct $n$-grams, their
+(E4) never does on a text that fits a disk. Sorting the keys of all positions yields the distinct $n$-grams, their
 counts and the rank at each position, from which the next order starts: $n$ sorts in all, $O(n T \log T)$ time, no
 Python step for a token. The contexts' children lie next to each other in the sorted keys, so the levels form a search
 tree that is walked by binary search.
+
+## Sentences
+
+A text may be one long sequence, or sentences that have nothing to do with each other. Then each begins with a token of
+its own, `bos` (begin of sentence, often written `<s>`), which is a context and never a prediction: the model is told
+that a sentence begins. An $n$-gram with `bos` anywhere but in front would reach across two sentences and is not
+counted, and as a token `bos` has the count $0$. The end of a sentence, `</s>`, is a token like any other: a model has
+to learn when to stop. `Level.starts` remembers the $n$-grams that open the text, or a sentence, and so have no left
+neighbour there, for smoothings that count neighbours.
 
 ## In practice
 
@@ -94,49 +124,72 @@ class Level:
     """The distinct n-grams of one length in a text, by rank."""
 
     keys: Int[np.ndarray, " G"]
-    """Sorted keys (E3)."""
+    """Sorted keys (E4)."""
     counts: Int[np.ndarray, " G"]
-    """How often each occurs."""
+    """How often each occurs; zero for `bos` alone."""
     suffixes: Int[np.ndarray, " G"]
     """Rank, one level below, of each without its first token."""
-    opening: int
-    """Rank of the one that opens the text."""
+    starts: Int[np.ndarray, " B"]
+    """Ranks of those that open the text, or that open a sentence of at least their length."""
+    n_contexts: int
+    """How many (n-1)-grams the text has, those included that nothing follows."""
     vocab_size: int
-    """V of (E3)."""
+    """V of (E4)."""
+    bos: int | None = None
+    """The token that begins a sentence, which is never predicted."""
 
     @property
     def contexts(self) -> Int[np.ndarray, " G"]:
         """Rank, one level below, of each without its last token."""
         return np.asarray(self.keys // self.vocab_size)
 
-    def find(self, contexts: Int[np.ndarray, " T"], tokens: Integer[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
-        """
-        Ranks of the n-grams made of a context's rank and a token; -1 where the text has no such n-gram.
+    @property
+    def tokens(self) -> Int[np.ndarray, " G"]:
+        """The last token of each."""
+        return np.asarray(self.keys % self.vocab_size)
 
-        Parameters
-        ----------
-        contexts
-            Ranks one level below; -1 for a context that the text lacks.
-        tokens
-            Last tokens, in `[0, V)`.
-        """
-        wanted = contexts * self.vocab_size + tokens  # negative, so absent, where the context is
-        ranks = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.where(self.keys[ranks] == wanted, ranks, -1)
+    @property
+    def n_outcomes(self) -> int:
+        """How many different tokens may be predicted: all but `bos`."""
+        return self.vocab_size - (self.bos is not None)
 
 
-def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int) -> list[Level]:
+def find(
+    keys: Int[np.ndarray, " G"], vocab_size: int, contexts: Int[np.ndarray, " T"], tokens: Integer[np.ndarray, " T"]
+) -> Int[np.ndarray, " T"]:
+    """
+    Ranks of the n-grams made of a context's rank and a token; -1 where the text has no such n-gram.
+
+    Parameters
+    ----------
+    keys
+        The sorted keys of a level, at least one.
+    vocab_size
+        V of (E4).
+    contexts
+        Ranks one level below; -1 for a context that the text lacks.
+    tokens
+        Last tokens, in `[0, V)`.
+    """
+    wanted = contexts * vocab_size + tokens  # negative, so absent, where the context is
+    ranks = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[ranks] == wanted, ranks, -1)
+
+
+def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bos: int | None = None) -> list[Level]:
     """
     Count the n-grams of lengths 1 to `order`.
 
     Parameters
     ----------
     ids
-        A text as token ids in `[0, vocab_size)`.
+        A text as token ids in `[0, vocab_size)`; with `bos`, sentences one after the other, each behind a `bos`.
     order
-        Longest n-gram to count, from 1 to the length of the text.
+        Longest n-gram to count, from 1 to the length of the text, or of its longest sentence and its `bos`.
     vocab_size
-        Number of tokens that could occur.
+        Number of tokens that could occur, `bos` included.
+    bos
+        The token that begins a sentence; `None` for one text without sentences.
 
     Returns
     -------
@@ -146,7 +199,8 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int) ->
     Raises
     ------
     ValueError
-        If `order` is below 1 or above the length of the text, or if an id lies outside the vocabulary.
+        If `order` is below 1 or above that length, if an id lies outside the vocabulary, or if there is a `bos` and
+        the text does not begin with it.
 
     Examples
     --------
@@ -156,32 +210,94 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int) ->
     >>> bigrams.keys, bigrams.counts
     (array([1, 2]), array([2, 1]))
     """
-    if order < 1:
-        raise ValueError(f"the order counts the tokens of an n-gram, so it is 1 or more, got {order}")
+    check_order(order)
     if order > len(ids):
         raise ValueError(f"n-grams of order {order} need a text of at least {order} tokens, got {len(ids)}")
-    check_ids(ids, vocab_size)
+    check_ids(ids, vocab_size, bos)
     if (len(ids) + 1) * vocab_size >= 2**63:
         raise ValueError(
             f"(tokens + 1) * vocab_size must stay below 2**63 for the packed keys, got {len(ids)} tokens and a "
             f"vocabulary of {vocab_size}"
         )
     ids = ids.astype(np.int64, copy=False)
-    levels = []
-    ranks = np.zeros(len(ids) + 1, np.int64)  # of the (n-1)-gram that starts at each position
+    begins = np.zeros(1, np.int64) if bos is None else np.flatnonzero(ids == bos)
+    levels: list[Level] = []
+    n_contexts = 1
+    at = np.arange(len(ids))  # where n-grams start
+    ranks = np.zeros(len(ids) + 1, np.int64)  # of the (n-1)-gram that starts at each position; -1 where none does
     for n in range(1, order + 1):
-        keys, first, n_ranks, counts = np.unique(
-            ranks[:-1] * vocab_size + ids[n - 1 :], return_index=True, return_inverse=True, return_counts=True
-        )
-        levels.append(Level(keys, counts, ranks[first + 1], int(n_ranks[0]), vocab_size))
-        ranks = n_ranks
+        at = at[: len(ids) - n + 1] if bos is None else within_sentences(at, ids, n, bos)
+        if not len(at):
+            raise ValueError(f"n-grams of order {order} need a sentence of at least {n - 1} tokens after bos, got none")
+        keys, first, n_ranks, counts = distinct(ranks[at] * vocab_size + ids[at + n - 1])
+        suffixes = ranks[at[first] + 1]
+        ranks = np.full(len(ids) + 1, -1)
+        ranks[at] = n_ranks
+        starts = ranks[begins[ranks[begins] >= 0]]
+        if bos is not None and n == 1:
+            counts[keys == bos] = 0
+            starts = starts[:0]
+        levels.append(Level(keys, counts, suffixes, starts, n_contexts, vocab_size, bos))
+        n_contexts = len(keys)
     return levels
 
 
-def check_ids(ids: Integer[np.ndarray, " T"], vocab_size: int) -> None:
-    """Raise `ValueError` where an id lies outside `[0, vocab_size)`."""
+def distinct(
+    keys: Int[np.ndarray, " T"],
+) -> tuple[Int[np.ndarray, " G"], Int[np.ndarray, " G"], Int[np.ndarray, " T"], Int[np.ndarray, " G"]]:
+    """
+    What `numpy.unique` returns with all its extras, for keys that are not negative, several times faster.
+
+    Parameters
+    ----------
+    keys
+        In any order, at least one.
+
+    Returns
+    -------
+    distinct, first, inverse, counts : ndarray
+        The different keys, sorted; where each stands first; the rank of every key; how often each occurs.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in distinct(np.array([7, 2, 7]))]
+    [[2, 7], [1, 0], [1, 0, 1], [1, 2]]
+    """
+    bits = len(keys).bit_length()
+    if int(keys.max()) < 2 ** (63 - bits):  # a key and its position fit one integer, and sorting numbers is fast
+        packed = np.sort((keys << bits) | np.arange(len(keys)))
+        order = packed & ((1 << bits) - 1)
+        ordered = packed >> bits
+    else:
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+    new = np.empty(len(keys), bool)
+    new[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    at = np.flatnonzero(new)
+    inverse = np.empty(len(keys), np.int64)
+    inverse[order] = np.cumsum(new) - 1
+    return ordered[at], order[at], inverse, np.diff(at, append=len(keys))
+
+
+def within_sentences(at: Int[np.ndarray, " A"], ids: Int[np.ndarray, " T"], n: int, bos: int) -> Int[np.ndarray, " B"]:
+    """Those of the starts `at` of (n-1)-grams at which an n-gram starts too, within the text and one sentence."""
+    at = at[: np.searchsorted(at, len(ids) - n, side="right")]
+    return at if n == 1 else at[ids[at + n - 1] != bos]
+
+
+def check_order(order: int) -> None:
+    """Raise `ValueError` for an order below 1."""
+    if order < 1:
+        raise ValueError(f"the order counts the tokens of an n-gram, so it is 1 or more, got {order}")
+
+
+def check_ids(ids: Integer[np.ndarray, " T"], vocab_size: int, bos: int | None = None) -> None:
+    """Raise `ValueError` where an id lies outside `[0, V)`, or where sentences do not begin with `bos`."""
     if len(ids) and (ids.min() < 0 or ids.max() >= vocab_size):
         raise ValueError(
             f"token ids must lie in [0, {vocab_size}), got {ids.min()} to {ids.max()}. "
             "Give vocab_size the size of the tokenizer's vocabulary, and encode every text with that tokenizer."
         )
+    if bos is not None and len(ids) and ids[0] != bos:
+        raise ValueError(f"a text of sentences begins with bos, which is {bos}, got {ids[0]}. Put bos before each one.")

@@ -1,0 +1,162 @@
+"""
+The command: a model of any text, judged on a part of it that was held out, and a sample.
+
+    python -m fp_markov FILE --order 4 --smoothing modified_kneser_ney --generate 300
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fp_markov import experiment
+from fp_markov.information import perplexity
+from fp_markov.ngram import SMOOTHINGS
+from fp_markov.sampling import draw
+from fp_markov.vocabulary import UNITS
+
+TOKEN = {"characters": "character", "bytes": "byte", "words": "word"}
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fp_markov",
+        description="Count the n-grams of a text, score its held-out end, and write a sample.",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the text, in UTF-8: a file, a folder of .txt files, or - for standard input"
+    )
+    parser.add_argument("--order", type=int, default=4, help="tokens of an n-gram (4)")
+    parser.add_argument(
+        "--smoothing",
+        choices=SMOOTHINGS,
+        default="modified_kneser_ney",
+        metavar="NAME",
+        help=f"one of {', '.join(SMOOTHINGS)} (modified_kneser_ney)",
+    )
+    parser.add_argument(
+        "--units",
+        choices=UNITS,
+        default="characters",
+        help="what a token is (characters); words come in sentences, one on each line",
+    )
+    parser.add_argument(
+        "--held-out", type=float, default=0.1, metavar="SHARE", help="share of the text, at its end, to hold out (0.1)"
+    )
+    parser.add_argument("--min-count", type=int, default=1, metavar="N", help="rarer characters or words are <unk> (1)")
+    parser.add_argument("--alpha", type=float, help="what additive smoothing adds (1)")
+    parser.add_argument("--discount", type=float, help="of absolute_discounting and kneser_ney (estimated)")
+    writing = parser.add_argument_group("writing")
+    writing.add_argument("--generate", type=int, default=300, metavar="N", help="tokens to write (300)")
+    writing.add_argument("--prompt", default="", metavar="TEXT", help="text to go on from")
+    writing.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (1)")
+    writing.add_argument("--top-k", type=int, help="draw from so many tokens (all)")
+    writing.add_argument("--top-p", type=float, help="draw from so much probability (1)")
+    writing.add_argument("--min-p", type=float, help="draw from tokens at least this share as likely as the likeliest")
+    writing.add_argument("--seed", type=int, default=0, help="of the sample (0)")
+    keeping = parser.add_argument_group("keeping")
+    keeping.add_argument("--save", metavar="PATH", help="write the model to a file for NGramModel.load")
+    keeping.add_argument("--arpa", metavar="PATH", help="write the model as an ARPA file")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments().parse_args(argv)
+    settings = {name: value for name in ("alpha", "discount") if (value := getattr(options, name)) is not None}
+    how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")}
+    try:
+        draw(np.zeros(max(options.top_k or 1, 1)), np.random.default_rng(0), **how)  # refuses a bad setting before work
+        text = read(options.file)
+        trial = experiment.run(
+            text,
+            options.order,
+            options.smoothing,
+            units=options.units,
+            held_out=options.held_out,
+            min_count=options.min_count,
+            **settings,
+        )
+        report(trial, options)
+        sample(trial, options, how)
+        keep(trial, options)
+    except OSError as error:
+        print(f"fp_markov: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"fp_markov: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def read(name: str) -> str:
+    """The text of a file, of all .txt files of a folder in order of name, or of standard input."""
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read().decode()
+        path = Path(name)
+        if not path.is_dir():
+            return path.read_text("utf8")
+        files = sorted(path.rglob("*.txt"))
+        if not files:
+            raise ValueError(f"the folder {name} holds no .txt file")
+        return "\n".join(file.read_text("utf8") for file in files)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is no text in UTF-8: byte {error.start} does not fit") from None
+
+
+def report(trial: experiment.Trial, options: argparse.Namespace) -> None:
+    """Print what was counted and what it is worth."""
+    model, unit = trial.model, TOKEN[options.units]
+    print(f"{options.smoothing} of order {model.order} over {len(trial.vocabulary):,} {options.units}")
+    print(f"n-grams by length: {', '.join(f'{n:,}' for n in model.n_ngrams)}; {model.nbytes / 1e6:.1f} MB")
+    line = f"held out: {len(trial.losses):,} {options.units}"
+    if trial.n_unknown:
+        line += f", {trial.n_unknown:,} of them unknown"
+    print(line)
+    if math.isinf(trial.loss):
+        excluded = int(np.isinf(trial.losses).sum())
+        print(f"perplexity infinite: the model excludes {excluded:,} of them. Smooth it.")
+        return
+    line = f"perplexity {perplexity(trial.loss):.3f} per {unit}: {trial.loss:.4f} nats"
+    if options.units != "words" and not trial.n_unknown:
+        line += f", {trial.bits_per_character:.4f} bits per character"
+    print(line)
+
+
+def sample(trial: experiment.Trial, options: argparse.Namespace, how: dict[str, Any]) -> None:
+    """Print some text of the model's own: what follows the prompt, or begins a line."""
+    vocabulary = trial.vocabulary
+    prompt = vocabulary.encode(options.prompt or ("" if options.units == "words" else "\n")).tolist()
+    context = prompt if vocabulary.bos is None else [vocabulary.bos, *prompt]
+    rng = np.random.default_rng(options.seed)
+    written: list[int] = []
+    while len(written) < options.generate:
+        new = trial.model.generate(context, options.generate - len(written), rng, stop=vocabulary.eos, **how)
+        written += new.tolist()
+        context = context if vocabulary.bos is None else [vocabulary.bos]  # a new sentence
+    if written:
+        print(
+            f"\n{options.prompt}{' ' * bool(options.prompt and options.units == 'words')}{vocabulary.decode(written)}"
+        )
+
+
+def keep(trial: experiment.Trial, options: argparse.Namespace) -> None:
+    """Write the files that were asked for."""
+    if options.save:
+        trial.model.save(options.save)
+        print(f"\nsaved to {options.save}")
+    if options.arpa:
+        names = [NAMES.get(token, token) for token in trial.vocabulary.tokens]
+        trial.model.to_arpa(options.arpa, names)
+        print(f"\nwritten to {options.arpa}")
+
+
+NAMES = {
+    character: f"<{hex(ord(character))}>" for character in " \t\r\n\0"
+}  # an ARPA file has no white space in tokens
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A stage with one exercise, for the tests of the grader."""

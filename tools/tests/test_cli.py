@@ -1,0 +1,287 @@
+"""Mirrors src/fp_workbook/cli.py: the commands as a learner types them, on the sample's two exercises."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fp_workbook import cli, exercises
+
+SAMPLE = Path(__file__).parent / "sample"
+MEAN = Path("exercises/sample/e01_mean.py")
+RIGHT = "def mean(x, empty=float('nan')):\n    return sum(x) / len(x) if x else empty\n"
+SUM = "def mean(x):\n    print('adding', x)\n    return sum(x)\n"
+
+
+@pytest.fixture
+def fp(monkeypatch, tmp_path, capsys):
+    """Run a command in an empty folder; its exit code, what it said, what it complained."""
+    monkeypatch.setattr(exercises, "STAGES", ("fp-nowhere", "fp-sample"))
+    monkeypatch.setattr(cli, "console", Console(width=80, highlight=False))
+    monkeypatch.syspath_prepend(SAMPLE)
+    monkeypatch.chdir(tmp_path)
+
+    def fp(*words):
+        monkeypatch.setattr(sys, "argv", ["fp", *words])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        if words:
+            assert all(line == line.rstrip() for line in out.splitlines()), "no spaces at the end of a line"
+        return caught.value.code or 0, out, err
+
+    return fp
+
+
+def test_list_names_every_exercise_with_its_level_and_state(fp):
+    code, out, _ = fp("list")
+    assert code == 0
+    assert out.splitlines() == [
+        "Stage 2: sample  0 of 2 passed",
+        "  sample/01  The mean of some numbers            implement  not started",
+        "  sample/02  A log-softmax that cannot overflow  implement  not started",
+        "",
+        "Begin with fp start sample",
+    ]
+
+
+def test_start_makes_the_stubs_of_a_stage_and_leaves_work_alone(fp):
+    code, out, _ = fp("start", "sample/1")
+    assert (code, MEAN.read_text("utf8")) == (0, exercises.discover("sample")[0].stub())
+    MEAN.write_text("my work", "utf8")
+    code, out, _ = fp("start", "sample")
+    assert code == 0
+    assert MEAN.read_text("utf8") == "my work"
+    assert out.splitlines() == [
+        "made in exercises/sample:".replace("/", os.sep),
+        "  e02_log_softmax.py  A log-softmax that cannot overflow",
+        "there already and left alone: sample/01",
+        "",
+        f"Open {Path('exercises/sample/e02_log_softmax.py')},",
+        "write the function in it, then run fp check sample/02",
+    ]
+
+
+def test_check_of_a_stub_says_that_it_is_not_written(fp):
+    fp("start", "sample/01")
+    code, out, _ = fp("check", "sample/01")
+    assert code == 1
+    assert out.splitlines()[0] == "sample/01  The mean of some numbers  not written yet"
+
+
+def test_check_of_a_mistake_names_what_came_and_the_misconception(fp):
+    fp("start", "sample/01")
+    MEAN.write_text(SUM, "utf8")
+    code, out, _ = fp("check", "sample/01")
+    assert code == 1
+    assert out.splitlines() == [
+        "sample/01  The mean of some numbers  not yet",
+        "  the mean of [1.0, 2.0, 6.0] is 3.0; got 9.0",
+        "",
+        "  What happened, most likely:",
+        "  You add up and never divide.",
+        "",
+        "  Your file printed:",
+        "    adding [1.0, 2.0, 6.0]",
+        "    adding [1.0, 2.0, 6.0]",
+        "    adding []",
+        "",
+        f"  file      {MEAN}",
+        "  hint      fp hint sample/01",
+    ]
+
+
+def test_check_shows_the_line_of_an_error_and_the_beginning_of_long_output(fp):
+    fp("start", "sample/01")
+    MEAN.write_text("for i in range(20):\n    print(i, '\\x1b[2J')\n1 / 0\n", "utf8")
+    code, out, _ = fp("check", "sample/01")
+    assert code == 1
+    assert "  Line 3: ZeroDivisionError: division by zero" in out
+    assert f"{MEAN}:3" in out
+    assert "    10 ?[2J\n    and 9 lines more\n" in out
+
+
+def test_check_without_a_name_grades_all_that_is_started_and_succeeds_only_if_all_pass(fp):
+    fp("start", "sample/01")
+    MEAN.write_text(RIGHT, "utf8")
+    assert fp("check") == (
+        0,
+        "sample/01  The mean of some numbers  passed\n  solution  fp solution sample/01\n",
+        "",
+    )
+    fp("start", "sample")
+    code, out, _ = fp("check")
+    assert code == 1
+    assert out.splitlines()[-1] == "1 of 2 passed"
+    Path("exercises/sample/e02_log_softmax.py").write_text(exercises.discover("sample")[1].solution(), "utf8")
+    code, out, _ = fp("check", "sample")
+    assert (code, out.splitlines()[-1]) == (0, "2 of 2 passed")
+
+
+def test_what_is_in_the_file_that_is_no_text_gets_a_sentence(fp):
+    fp("start", "sample/01")
+    MEAN.write_bytes(b"x = '\xff'\n")
+    code, out, _ = fp("check", "sample/01")
+    assert code == 1
+    assert "The file is not text in UTF-8" in out
+
+
+def test_progress_draws_a_bar_for_each_stage_and_says_what_comes_next(fp):
+    fp("start", "sample")
+    MEAN.write_text(RIGHT, "utf8")
+    fp("check", "sample/01")
+    code, out, _ = fp("progress")
+    assert code == 0
+    first, _, following = out.splitlines()
+    assert first.split() == ["2", "sample", *first.split()[2:3], "1", "of", "2", "passed"]
+    assert following == "next: fp check sample/02  A log-softmax that cannot overflow"
+    MEAN.write_text(SUM, "utf8")
+    fp("check", "sample/01")
+    assert "0 of 2 passed, 1 started" in fp("progress")[1]
+
+
+def test_hints_come_one_at_a_time(fp):
+    code, out, _ = fp("hint", "sample/01")
+    assert (code, out.splitlines()) == (
+        0,
+        ["sample/01  The mean of some numbers  hint 1 of 2", "  How many numbers are there?"],
+    )
+    assert "Divide sum(x) by len(x)" in fp("hint", "sample/01")[1]
+    last = fp("hint", "sample/01")[1]
+    assert "these are all the hints" in last
+    assert "1. How many" in last
+    assert "fp solution sample/01 --spoil" in last
+
+
+def test_the_solution_is_shown_after_success_or_when_asked_for(fp):
+    code, out, err = fp("solution", "sample/01")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: sample/01 has not passed yet; fp hint sample/01 helps")
+    code, out, _ = fp("solution", "sample/01", "--spoil")
+    assert (code, out) == (0, exercises.discover("sample")[0].solution())
+    fp("start", "sample/01")
+    MEAN.write_text(RIGHT, "utf8")
+    fp("check", "sample/01")
+    assert fp("solution", "sample/01")[0] == 0
+
+
+def test_reset_keeps_the_old_file_under_a_number(fp, monkeypatch):
+    fp("start", "sample/01")
+    for work in ("first", "second"):
+        MEAN.write_text(work, "utf8")
+        assert fp("reset", "sample/01", "--yes")[0] == 0
+    assert MEAN.read_text("utf8") == exercises.discover("sample")[0].stub()
+    assert [MEAN.with_name(f"e01_mean.{n}.py").read_text("utf8") for n in (1, 2)] == ["first", "second"]
+
+
+def test_reset_asks_first(fp, monkeypatch):
+    fp("start", "sample/01")
+    MEAN.write_text("work", "utf8")
+    monkeypatch.setattr("typer.confirm", lambda _: False)
+    code, _, err = fp("reset", "sample/01")
+    assert (code, err, MEAN.read_text("utf8")) == (1, "error: nothing was changed\n", "work")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["check", "simple/01"], 1, "there is no stage simple; did you mean sample/01?"),
+        (["start", "nonsense"], 1, "there is no stage nonsense; installed: sample"),
+        (["hint", "sample/7"], 1, "there is no exercise sample/7; sample has sample/01 to sample/02"),
+        (["hint", "sample"], 1, "name one exercise, for example sample/01; got sample"),
+        (["check", "sample/01"], 1, "sample/01 is not started: there is no folder exercises in "),
+        (["check"], 1, "nothing is started: there is no folder exercises in "),
+        (["watch"], 1, "nothing is started: there is no folder exercises in "),
+        (["chek"], 2, "No such command 'chek'"),
+        (["check", "--loud"], 2, "No such option: --loud"),
+    ],
+)
+def test_a_mistake_in_the_command_is_answered_by_one_line(fp, words, code, sentence):
+    got, out, err = fp(*words)
+    assert (got, out) == (code, "")
+    assert err.startswith(f"error: {sentence}")
+    assert err.count("\n") == 1
+
+
+def test_an_id_may_be_written_in_several_ways(fp):
+    for way in (
+        "sample/1",
+        "sample/01",
+        "sample/e01_mean",
+        "sample/mean",
+        "fp-sample/01",
+        f"exercises/{MEAN.parts[1]}/1",
+    ):
+        assert fp("hint", way)[0] == 0
+
+
+def test_damaged_progress_is_reported_and_kept(fp):
+    Path("exercises").mkdir()
+    file = Path("exercises/.progress.json")
+    for text in ("{", "[]", '{"passed": {}, "hints": []}', '{"passed": [], "hints": {"a": "b"}}'):
+        file.write_text(text, "utf8")
+        code, _, err = fp("hint", "sample/01")
+        assert code == 1
+        assert "is damaged. Move it away" in err
+        assert file.read_text("utf8") == text
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(fp):
+    Path("exercises").write_text("a file is in the way", "utf8")
+    code, _, err = fp("start", "sample")
+    assert code == 1
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_no_stage_with_exercises(fp, monkeypatch):
+    monkeypatch.setattr(exercises, "STAGES", ("fp-nowhere",))
+    code, _, err = fp("list")
+    assert (code, err) == (1, "error: no stage with exercises is installed; install one, for example fp-markov\n")
+
+
+def test_without_a_command_there_is_help(fp):
+    code, out, _ = fp()
+    assert code == 0
+    assert "check" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent otherwise on Windows")
+def test_watch_grades_on_save_and_ends_with_control_c(tmp_path):
+    program = "import fp_workbook.exercises as e; e.STAGES = ('fp-sample',); from fp_workbook.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(SAMPLE), "PYTHONUNBUFFERED": "1"}
+
+    def run(*words):
+        return [sys.executable, "-c", program, *words]
+
+    subprocess.run(run("start", "sample"), cwd=tmp_path, env=environment, check=True, capture_output=True)
+    with subprocess.Popen(
+        run("watch"), cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as watching:
+        try:
+            assert watching.stdout.readline().startswith("Watching 2 exercises in exercises")
+            for text, heading in ((SUM, "not yet"), (RIGHT, "passed")):
+                (tmp_path / MEAN).write_text(text, "utf8")
+                while not (line := watching.stdout.readline()).startswith("sample/01"):
+                    assert line
+                assert line.rstrip().endswith(heading)
+            watching.send_signal(signal.SIGINT)
+            assert watching.stdout.read().endswith("no longer watching\n")
+            assert watching.wait() == 0
+        finally:
+            watching.kill()
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "fp_workbook", "--help"], capture_output=True, text=True, check=True)
+    assert "fp [OPTIONS] COMMAND" in done.stdout
+
+
+def test_the_checks_of_the_repository_import_nothing_of_the_command():
+    program = "import sys, fp_workbook.ledger, fp_workbook.layering; print({'typer', 'rich', 'numpy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
