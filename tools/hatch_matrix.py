@@ -3,7 +3,7 @@ Hatch environment collector: what a table in hatch.toml cannot say.
 
 Pythons that this machine lacks are left out (hatch would download them); `python = ["newest"]` becomes the newest that
 is present; and `package = ["each"]` becomes one environment a package, which holds that package, its declared
-ancestors and nothing else of ours.
+ancestors, and of ours nothing else but the grader, which proves itself on their exercises.
 """
 
 import pathlib
@@ -39,6 +39,11 @@ class Matrix(EnvironmentCollectorInterface):
         for name, env in config.items():
             for package, members in self.closures.items():
                 if name.startswith("hatch-test.") and name.endswith("-" + package):
-                    env["workspace"] = {"members": [f"packages/{m}" for m in members]}
+                    # the grader is there too, and proves itself on the exercises of these packages
+                    env["workspace"] = {"members": [*(f"packages/{m}" for m in members), "tools"]}
                     env["extra-dependencies"] = []
-                    env["default-args"] = [f"packages/{package}/tests", f"packages/{package}/src"]
+                    env["default-args"] = [
+                        f"packages/{package}/tests",
+                        "tools/tests/test_exercises.py",
+                        f"packages/{package}/src",
+                    ]

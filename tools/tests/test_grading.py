@@ -23,11 +23,32 @@ RIGHT = "def mean(x, empty=float('nan')):\n    return sum(x) / len(x) if x else 
 LIBC = "import ctypes, os, time\nlibc = ctypes.CDLL(None)\n"  # code that goes around Python's own functions
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such calls, or other paths")
+CAP_DAC_READ_SEARCH, CAP_SETUID = 2, 7
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these walls")
 
 
 def landlock_version():
     return ctypes.CDLL(None).syscall(444, None, 0, 1) if sys.platform == "linux" else 0
+
+
+def is_root(without=None):
+    """Whether this is root, or root that lacks the power of a number (a container may take some away)."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return False
+    status = Path("/proc/self/status").read_text("ascii")
+    powers = int(next(line for line in status.splitlines() if line.startswith("CapEff")).split()[1], 16)
+    return without is None or not powers & 1 << without
+
+
+def reads_its_library():
+    """Whether Python's own files can be read by the user that root becomes."""
+    open_to_all = all(folder.stat().st_mode & 1 for folder in Path(os.__file__).resolve().parents)
+    return open_to_all or not is_root(without=CAP_DAC_READ_SEARCH)
+
+
+bound = pytest.mark.skipif(
+    is_root(without=CAP_SETUID), reason="this root cannot become a user whose processes are limited"
+)
 
 
 def read(name):
@@ -47,15 +68,24 @@ def session(sample_on_path):
         yield session
 
 
+@pytest.fixture(scope="module")
+def folders():
+    """Where the folders of the gradings are made, apart from those of other graders on this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.fixture
-def grade(session):
+def grade(session, folders, monkeypatch):
     """Grade a text and see that nothing is left of it: no folder, no process, a grader that still grades."""
 
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
+
     def grade(source):
-        before = set(Path(tempfile.gettempdir()).glob("fp-*"))
         verdict = session.grade(source, FILE)
         assert "\n" not in verdict.sentence.strip()
-        assert set(Path(tempfile.gettempdir()).glob("fp-*")) <= before
+        assert list(folders.glob("fp-*")) == []
         if session._process is not None and sys.platform == "linux":
             assert children_of(session._process.pid) == []
         return verdict
@@ -178,17 +208,20 @@ def test_a_module_that_is_not_there(grade):
         "import statistics\ndef mean(x, empty=float('nan')):\n    return statistics.fmean(x) if x else empty\n",
         "def mean(x, empty=float('nan')):\n    import fractions, statistics\n"
         "    return float(fractions.Fraction(statistics.mean(x))) if x else empty\n",
-        "import importlib\ndef mean(x, empty=float('nan')):\n    importlib.import_module('color' + 'sys')\n"
-        "    return sum(x) / len(x) if x else empty\n",
         "import numpy as np\ndef mean(x, empty=float('nan')):\n    return float(np.mean(x)) if x else empty\n",
         "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: list\ndef mean(x):\n"
         "    return sum(A(x).x) / len(x) if x else float('nan')\n",
     ],
-    ids=["at the top", "in the function", "hidden", "numpy", "a dataclass"],
+    ids=["at the top", "in the function", "numpy", "a dataclass"],
 )
 def test_imports_work(grade, source):
     verdict = grade(source)
     assert verdict.passed, verdict
+
+
+@pytest.mark.skipif(not reads_its_library(), reason="Python is where only root can read, and root lacks the power")
+def test_an_import_that_nobody_could_foresee_works(grade):
+    assert grade(f"from importlib import import_module\nimport_module('color' + 'sys')\n{RIGHT}").passed
 
 
 def test_an_earlier_stage_can_be_imported(grade):
@@ -325,6 +358,7 @@ def test_a_large_file_cannot_be_written(grade):
 
 
 @linux
+@bound
 def test_processes_without_end_past_the_guard(grade):
     """Each child forks on: the limit on processes holds, as root too, and all of them are gone afterwards."""
     verdict = grade(f"{LIBC}while True:\n    if libc.fork() < 0: time.sleep(0.01)\n")
@@ -355,6 +389,7 @@ def test_a_copy_of_the_process_cannot_report(grade):
 
 
 @linux
+@bound
 def test_the_number_of_processes_is_limited(grade):
     source = f"{LIBC}started = 0\nwhile started < 50:\n    pid = libc.fork()\n    if pid == 0: time.sleep(100)\n"
     verdict = grade(f"{source}    if pid < 0: break\n    started += 1\nprint(started)\n{RIGHT}")
@@ -388,8 +423,8 @@ def test_nothing_outside_can_be_changed_past_the_guard(grade, tmp_path):
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("kept", "kept")]
 
 
-@linux
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else")
+@bound
+@pytest.mark.skipif(not is_root(), reason="only root can become somebody else")
 def test_root_is_root_no_more(grade):
     verdict = grade(f"import os\nprint(os.getresuid(), os.getresgid(), os.getgroups())\n{RIGHT}")
     user, group, groups = verdict.output.replace(") [", ")|[").replace(") (", ")|(").strip().split("|")

@@ -124,10 +124,15 @@ def test_the_model_cuts_its_own_held_out_text_or_takes_another():
 
 
 def test_with_sentences_the_cut_falls_between_them_and_bos_is_no_event():
-    sentences = np.tile([4, 0, 1, 2, 3], 20)
+    sentences = np.tile([4, 0, 1, 2, 3], 21)  # nine tenths of it end inside a sentence
     model = NGramModel(2, 5, "jelinek_mercer", bos=4).fit(sentences)
     assert model.next_distribution([4])[0] > 0.9
     assert model.next_distribution([4])[4] == 0
+    with_bos = count_ngrams(np.array([3, 0, 1, 3, 0, 0]), 1, 4, bos=3)
+    without = count_ngrams(np.array([0, 1, 0, 0]), 1, 3)
+    np.testing.assert_array_equal(
+        held_out_weights(with_bos, np.array([3, 0, 2, 3, 1])), held_out_weights(without, np.array([0, 2, 1]))
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -291,18 +291,21 @@ def watch(target: Target = None) -> None:
     """Grade again whenever you save; Ctrl-C ends it."""
     with _clear_errors():
         workspace = Workspace()
-        seen: dict[str, Any] = {e.id: None for e in _started(target, workspace)}
+        seen = {e.id: _stamp(workspace.path(e)) for e in _started(target, workspace)}
         names = f"{len(seen)} exercises" if len(seen) > 1 else next(iter(seen))
         _say(f"Watching {names} in {workspace.folder}; save a file and it is graded. Ctrl-C ends this.")
-        seen = {e.id: _stamp(workspace.path(e)) for e in _started(target, workspace)}
         try:
             while True:
                 time.sleep(INTERVAL)
                 for exercise in _everything() if target is None else _select(target):
                     stamp = _stamp(workspace.path(exercise))
                     if stamp is not None and stamp != seen.get(exercise.id):
+                        try:
+                            verdict = _grade(exercise, workspace)
+                        except FileNotFoundError:  # an editor is about to put another in its place
+                            continue
                         _say((f"\n{time.strftime('%H:%M:%S')}", "dim"))
-                        _show(exercise, _grade(exercise, workspace), workspace)
+                        _show(exercise, verdict, workspace)
                     seen[exercise.id] = stamp
         except KeyboardInterrupt:
             _say("\nno longer watching")

@@ -7,7 +7,8 @@ own, before the first line of that file runs, and cannot be undone. It builds th
 
 1. **Limits** on processor time, memory, size and number of files, number of processes. Root is not bound by the last
    one, so root first becomes a user that nobody else is. Python may live where only root can read (`/root`): of root's
-   powers the process keeps one, to read any file (`CAP_DAC_READ_SEARCH`), where root has it.
+   powers the process keeps one, to read any file (`CAP_DAC_READ_SEARCH`). In a container whose root lacks it, what
+   the learner's file names in an `import` is there nevertheless: it has been imported before.
 2. **Landlock** (from Linux 5.13, for every user): nothing outside the process's own folder can be changed, and from
    Linux 6.12 no process outside can be sent a signal.
 3. **A guard** inside Python, on every system: an audit hook that answers an attempt to end or start a process, to use
@@ -28,6 +29,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+if sys.platform != "win32":  # here, not where it is used: then the files of Python may be out of reach
+    import resource
 
 __all__ = ["Limits", "confine", "spare_uid"]
 
@@ -114,9 +118,7 @@ def _become(uid: int) -> None:
 
 
 def _set_limits(limits: Limits) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = math.ceil(used.ru_utime + used.ru_stime + limits.seconds) + 1

@@ -56,6 +56,9 @@ def main() -> None:
     import fp_workbook.answers
     import fp_workbook.confine
 
+    for late in ("encodings.idna", "encodings.latin_1", "unicodedata", "_strptime"):
+        import_module(late)  # what the standard library imports when it first needs it
+
     if not LINUX:
         announce(event="open")
         grade(json.loads(lines.read()), exercise, channel, None)
@@ -72,6 +75,7 @@ def main() -> None:
             continue
         child = os.fork()
         if child == 0:
+            os.setpgid(0, 0)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for descriptor in (ended, wake):
@@ -79,7 +83,7 @@ def main() -> None:
             del announce, token  # the learner's file shares its process with what stands here
             grade(request, exercise, channel, uid)
         status = wait(child, ended)
-        left = sweep(uid)
+        left = sweep(child, uid)
         if uid is not None:
             remove_files_of(uid, request["folder"])
         os.write(1, token.encode())  # the end of what was printed
@@ -134,10 +138,12 @@ def wait(child: int, ended: int) -> int | None:
             return None
 
 
-def sweep(uid: int | None) -> int:
+def sweep(group: int, uid: int | None) -> int:
     """Kill and reap every process below this one; how many there were."""
     count, deadline = 0, time.monotonic() + 10
     while time.monotonic() < deadline:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)  # all at once: none of them can fork meanwhile
         if uid is not None:
             kill_all_of(uid)
         for pid in descendants():
@@ -153,7 +159,7 @@ def sweep(uid: int | None) -> int:
 
 
 def kill_all_of(uid: int) -> None:
-    """Kill every process of a user at once: the kernel lets none of them fork meanwhile."""
+    """Kill every process of a user at once."""
     killer = os.fork()
     if killer == 0:
         with suppress(OSError):

@@ -92,9 +92,29 @@ $\blacksquare$
 
 Packing the tokens themselves, as digits in base $V$, would overflow 64 bits at five tokens of a vocabulary of 50,000;
 (E4) never does on a text that fits a disk. Sorting the keys of all positions yields the distinct $n$-grams, their
-counts and the rank at each position, from which the next order starts: $n$ sorts in all, $O(n T \log T)$ time, no
-Python step for a token. The contexts' children lie next to each other in the sorted keys, so the levels form a search
-tree that is walked by binary search.
+counts and the rank at each position, from which the next order starts: $n$ sorts in all, no Python step for a token.
+The contexts' children lie next to each other in the sorted keys, so the levels form a search tree that is walked by
+binary search.
+
+Keys are whole numbers of a known size, and those are sorted without comparing them. Write a key in digits, base $R$.
+To sort by one digit, go through the keys and append each to one of $R$ piles; then put the piles together. Such a pass
+takes the same few steps for every key, and it is **stable**: keys with the same digit keep their order.
+
+**Claim** `markov.radix-sort`. Sort a list of whole numbers below $R^d$ stably by their last digit in base $R$, the
+result stably by the last but one, and so on to the first of $d$ digits. The result is sorted, and equal numbers keep
+their order.
+
+**Proof.** After $k$ passes the list is sorted by the numbers that the last $k$ digits form, equal ones in their first
+order. For $k = 0$ these numbers are all $0$, and nothing has moved. Suppose it holds for $k$, and take $x$ before $y$
+after pass $k + 1$. That pass sorted by digit $k + 1$ from the end, so that digit of $x$ is at most that of $y$. If it
+is smaller, then $x$ is smaller in the last $k + 1$ digits, whatever the $k$ digits behind it. If it is equal, then $x$
+stood before $y$ already, since the pass is stable: by assumption it is smaller in the last $k$ digits, hence in the
+last $k + 1$, or equal in them and first from the beginning. At $k = d$ the digits are the whole number.
+$\blacksquare$
+
+A key of $b$ bits has $\lceil b / 16 \rceil$ digits in base $2^{16}$: two for most texts, so the time is $O(n T)$ times
+that number. Where the keys are hardly larger than the text is long, one pile for each key will do, which is a table of
+counters. Characters at low orders are like that.
 
 ## Sentences
 
@@ -221,16 +241,20 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bo
         )
     ids = ids.astype(np.int64, copy=False)
     begins = np.zeros(1, np.int64) if bos is None else np.flatnonzero(ids == bos)
+    goes_on = ids != (-1 if bos is None else bos)  # no sentence begins here
     levels: list[Level] = []
     n_contexts = 1
-    at = np.arange(len(ids))  # where n-grams start
+    there = np.ones(len(ids), bool)  # whether an n-gram starts here, within the text and one sentence
     ranks = np.zeros(len(ids) + 1, np.int64)  # of the (n-1)-gram that starts at each position; -1 where none does
     for n in range(1, order + 1):
-        at = at[: len(ids) - n + 1] if bos is None else within_sentences(at, ids, n, bos)
+        if n > 1:
+            there = there[:-1] & goes_on[n - 1 :]
+        at = np.flatnonzero(there)
         if not len(at):
             raise ValueError(f"n-grams of order {order} need a sentence of at least {n - 1} tokens after bos, got none")
-        keys, first, n_ranks, counts = distinct(ranks[at] * vocab_size + ids[at + n - 1])
-        suffixes = ranks[at[first] + 1]
+        wanted = ranks[: len(there)] * vocab_size + ids[n - 1 :]
+        keys, first, n_ranks, counts = distinct(wanted.take(at))
+        suffixes = ranks.take(at.take(first) + 1)
         ranks = np.full(len(ids) + 1, -1)
         ranks[at] = n_ranks
         starts = ranks[begins[ranks[begins] >= 0]]
@@ -263,27 +287,41 @@ def distinct(
     >>> [part.tolist() for part in distinct(np.array([7, 2, 7]))]
     [[2, 7], [1, 0], [1, 0, 1], [1, 2]]
     """
-    bits = len(keys).bit_length()
-    if int(keys.max()) < 2 ** (63 - bits):  # a key and its position fit one integer, and sorting numbers is fast
-        packed = np.sort((keys << bits) | np.arange(len(keys)))
-        order = packed & ((1 << bits) - 1)
-        ordered = packed >> bits
-    else:
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
+    if int(keys.max()) < 4 * len(keys):  # a counter for each key that could be
+        counters = np.bincount(keys)
+        found = np.flatnonzero(counters)
+        rank_of = np.empty(len(counters), np.int64)
+        rank_of[found] = np.arange(len(found))
+        inverse = rank_of.take(keys)
+        first = np.empty(len(found), np.int64)
+        first[inverse[::-1]] = np.arange(len(keys))[::-1]  # the last that is written stays
+        return found, first, inverse, counters.take(found)
+    order = sorting_order(keys)
+    ordered = keys.take(order)
     new = np.empty(len(keys), bool)
     new[0] = True
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     at = np.flatnonzero(new)
+    counts = np.diff(at, append=len(keys))
     inverse = np.empty(len(keys), np.int64)
-    inverse[order] = np.cumsum(new) - 1
-    return ordered[at], order[at], inverse, np.diff(at, append=len(keys))
+    inverse[order] = np.repeat(np.arange(len(at)), counts)
+    return ordered.take(at), order.take(at), inverse, counts
 
 
-def within_sentences(at: Int[np.ndarray, " A"], ids: Int[np.ndarray, " T"], n: int, bos: int) -> Int[np.ndarray, " B"]:
-    """Those of the starts `at` of (n-1)-grams at which an n-gram starts too, within the text and one sentence."""
-    at = at[: np.searchsorted(at, len(ids) - n, side="right")]
-    return at if n == 1 else at[ids[at + n - 1] != bos]
+def sorting_order(keys: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
+    """
+    Stable `numpy.argsort` of keys that are not negative, digit by digit as in `markov.radix-sort`.
+
+    Examples
+    --------
+    >>> sorting_order(np.array([70000, 5, 70000, 65536])).tolist()
+    [1, 3, 0, 2]
+    """
+    order = keys.astype(np.uint16).argsort(kind="stable")  # numpy sorts 16 bits in piles
+    for shift in range(16, int(keys.max()).bit_length(), 16):
+        digits = (keys.take(order) >> shift).astype(np.uint16)
+        order = order.take(digits.argsort(kind="stable"))
+    return order
 
 
 def check_order(order: int) -> None:

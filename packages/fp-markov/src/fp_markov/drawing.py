@@ -33,6 +33,10 @@ $w$ after the context $c_1 \dots c_{n-1}$ leads to $c_2 \dots c_{n-1} w$.
 >>> picture[:4], picture.count("<circle")
 ('<svg', 4)
 
+The bigrams of a word as a machine, and beside it what a model of order 3 expects after two of its letters:
+
+<!-- figure: drawn_models -->
+
 ## In practice
 
 Transformers have too many states to draw, and what one draws instead is the second picture, the distribution of the

@@ -13,7 +13,7 @@ position $t$, or $-1$ if the fitted text lacks it. Its context ends one position
 
 $$\rho_n[t] = \text{find}_n(\rho_{n-1}[t-1],\, w_t), \qquad \rho_0[t] = 0, \qquad \text{(E1)}$$
 
-and one binary search an order finds both numbers. From $P_0 = 1/V$ up,
+and one search an order finds both numbers (`fp_markov.lookup`). From $P_0 = 1/V$ up,
 
 $$
 P_n[t] = \begin{cases}
@@ -72,6 +72,7 @@ from fp_markov.counting import Level, check_ids, check_order, count_ngrams, find
 from fp_markov.good_turing import good_turing, katz
 from fp_markov.jelinek_mercer import held_out_weights, jelinek_mercer
 from fp_markov.kneser_ney import absolute_discounting, discounts, kneser_ney, modified_kneser_ney
+from fp_markov.lookup import BinarySearch, Finder, finder
 from fp_markov.sampling import Real, draw
 from fp_markov.smoothing import Weights
 from fp_markov.witten_bell import witten_bell
@@ -79,6 +80,12 @@ from fp_markov.witten_bell import witten_bell
 __all__ = ["NGramModel", "SMOOTHINGS", "reference_distribution"]  # the order of the page
 
 Ids = Integer[np.ndarray, " T"] | Sequence[int]
+
+LONG = 4096
+"""A text of as many tokens is worth the tables of `fp_markov.lookup`."""
+
+BLOCK = 2**17
+"""Tokens that are scored at a time, so that what is computed on the way stays in the processor's cache."""
 
 SMOOTHINGS: dict[str, Callable[..., list[Weights]]] = {
     "mle": mle,
@@ -156,6 +163,7 @@ class NGramModel:
         self.bos = bos
         self.settings = settings
         self.weights: list[Weights] = []
+        self._finders: list[Finder] = []
 
     @property
     def discounts(self) -> list[Float[np.ndarray, " D"]]:
@@ -164,8 +172,9 @@ class NGramModel:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the fitted arrays."""
-        return sum(w.keys.nbytes + w.probability.nbytes + w.backoff.nbytes for w in self.weights)
+        """Bytes of the fitted arrays, and of the tables of `fp_markov.lookup` once a long text has been scored."""
+        fitted = sum(w.keys.nbytes + w.probability.nbytes + w.backoff.nbytes for w in self.weights)
+        return fitted + (sum(table.nbytes for table in self._finders) if self._finders_serve() else 0)
 
     @property
     def n_ngrams(self) -> list[int]:
@@ -275,22 +284,14 @@ class NGramModel:
         V = self._fitted_vocabulary()
         ids = _as_ids(ids, "log_prob")
         check_ids(ids, V)
-        T = len(ids)
-        P = np.full(T, self._uniform())
-        ranks = np.zeros(T + 1, np.int64)  # of the (n-1)-gram that ends before each position; -1 if absent
-        for n, weights in enumerate(self.weights):
-            if n >= T:
-                break
-            contexts = ranks[:-1]
-            ranks = find(weights.keys, V, contexts, ids[n:])  # (E1)
-            if weights.uniform_below:
-                P[n:] = self._uniform()
-            P[n:] *= np.where(contexts >= 0, weights.backoff[contexts], 1)  # (E2)
-            np.copyto(P[n:], weights.probability[ranks], where=ranks >= 0)
-        if self.bos is not None:
-            P[ids == self.bos] = 1
-        with np.errstate(divide="ignore"):
-            log_p: np.ndarray = np.log(P)
+        ids = ids.astype(np.int64, copy=False)
+        finders = self._finders_for(len(ids))
+        log_p = np.empty(len(ids))
+        for start in range(0, len(ids), BLOCK):
+            first = max(start - self.order + 1, 0)  # of the context of the block's first token
+            P = self._probabilities(ids[first : start + BLOCK], finders)
+            with np.errstate(divide="ignore"):
+                np.log(P[start - first :], out=log_p[start : start + BLOCK])
         return log_p
 
     def next_distribution(self, context: Ids) -> Float[np.ndarray, " V"]:
@@ -530,6 +531,42 @@ class NGramModel:
         model = cls(len(weights), len(tokens), bos=tokens.index(BOS) if BOS in tokens else None)
         model.smoothing, model.weights = "arpa", weights
         return model, tokens
+
+    def _probabilities(self, ids: Int[np.ndarray, " T"], finders: list[Finder]) -> Float[np.ndarray, " T"]:
+        P = np.full(len(ids), self._uniform())
+        at, contexts = np.arange(len(ids)), np.zeros(len(ids), np.int64)  # where the text has a context, and its rank
+        for n, (weights, table) in enumerate(zip(self.weights, finders, strict=True)):
+            ranks = table.find(contexts, ids.take(at))  # (E1)
+            found = ranks >= 0
+            seen, unseen = np.flatnonzero(found), np.flatnonzero(~found)
+            ranks = ranks.take(seen)
+            if weights.uniform_below:
+                P[n:] = self._uniform()
+            P[at.take(unseen)] *= weights.backoff.take(contexts.take(unseen))  # (E2)
+            at = at.take(seen)
+            P[at] = weights.probability.take(ranks)
+            if len(at) and at[-1] == len(ids) - 1:  # the text ends here
+                at, ranks = at[:-1], ranks[:-1]
+            at, contexts = at + 1, ranks
+        if self.bos is not None:
+            np.copyto(P, 1, where=ids == self.bos)
+        return P
+
+    def _finders_for(self, n_tokens: int) -> list[Finder]:
+        if self._finders_serve():
+            return self._finders
+        V = self._fitted_vocabulary()
+        if n_tokens < LONG:
+            return [BinarySearch(weights.keys, V) for weights in self.weights]
+        n_contexts = [1, *self.n_ngrams[:-1]]
+        self._finders = [finder(w.keys, n, V) for w, n in zip(self.weights, n_contexts, strict=True)]
+        return self._finders
+
+    def _finders_serve(self) -> bool:
+        """Whether the tables have been built, and for these weights."""
+        return len(self._finders) == len(self.weights) and all(
+            table.keys is weights.keys for table, weights in zip(self._finders, self.weights, strict=True)
+        )
 
     def _check_smoothing(self) -> None:
         if self.smoothing not in SMOOTHINGS:
