@@ -8,9 +8,12 @@ from lists. They alternate; what is printed is the median over the turns, and of
 ours is faster) the median and the range. Ours and KenLM's estimate the same model, and their losses are compared first.
 
 `nltk.lm` is too slow for the whole: it counts a share of the sentences and scores a few tokens, and the ratios are of
-times a token. That flatters it, as its time a token of scoring grows with what it has counted.
+times a token. That flatters it, as its time a token of scoring grows with what it has counted. At order 3 it counts the
+whole text.
 
-Memory: the bytes of our arrays against KenLM's files, an n-gram. KenLM's files hold the words too, in their last bytes.
+Memory: the bytes of our arrays against KenLM's files, an n-gram, before a long text is scored and after, when there are
+tables for finding n-grams; the time to build these is given by itself, as KenLM's files are built before its clock
+runs. KenLM's files hold the words too, in their last bytes.
 Growth: time and the peak of memory of counting 1/8, 1/4, 1/2 and all of the text, with the slope of the logarithms: one
 is linear.
 
@@ -34,6 +37,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
@@ -42,6 +46,7 @@ import numpy as np
 from nltk.lm import KneserNeyInterpolated
 from nltk.lm.preprocessing import padded_everygram_pipeline
 
+from fp_markov.lookup import finder
 from fp_markov.ngram import NGramModel
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -81,15 +86,22 @@ def encode(tokens: Sentence, ids: dict[str, int]) -> np.ndarray:
     return np.fromiter(map(ids.get, tokens, itertools.repeat(0)), np.int64, len(tokens))
 
 
+def encode_first(tokens: Sentence) -> tuple[np.ndarray, dict[str, int]]:
+    """Ids in order of appearance, and the dictionary."""
+    ids: defaultdict[str, int] = defaultdict(itertools.count(3).__next__, {UNK: 0, BOS: 1, EOS: 2})
+    encoded = np.fromiter(map(ids.__getitem__, tokens), np.int64, len(tokens))
+    return encoded, dict(ids)
+
+
 class Ours:
     """Tokens in, model out."""
 
-    def __init__(self, train: list[Sentence], test: list[Sentence]):
-        self.train, self.test = flat(train), flat(test)
+    def __init__(self, train: list[Sentence], test: list[Sentence], order: int = ORDER):
+        self.train, self.test, self.order = flat(train), flat(test), order
 
     def fit(self) -> None:
-        self.ids = {token: i for i, token in enumerate(dict.fromkeys((UNK, BOS, EOS, *self.train)))}
-        self.model = NGramModel(ORDER, len(self.ids), bos=1).fit(encode(self.train, self.ids))
+        counted, self.ids = encode_first(self.train)
+        self.model = NGramModel(self.order, len(self.ids), bos=1).fit(counted)
 
     def score(self) -> float:
         return -float(self.model.log_prob(encode(self.test, self.ids)).sum())
@@ -131,18 +143,18 @@ class KenLM:
 class NLTK:
     """Interpolated Kneser-Ney with one discount: `nltk.lm` has no modified form."""
 
-    def __init__(self, train: list[Sentence], test: list[Sentence], share: float, n_scored: int):
+    def __init__(self, train: list[Sentence], test: list[Sentence], share: float, n_scored: int, order: int = ORDER):
         self.train = train[: max(int(len(train) * share), 1)]
         self.n_fitted = len(flat(self.train))
-        self.test = flat(test)[: n_scored + ORDER - 1]
+        self.test, self.order = flat(test)[: n_scored + order - 1], order
 
     def fit(self) -> None:
-        ngrams, vocabulary = padded_everygram_pipeline(ORDER, self.train)
-        self.model = KneserNeyInterpolated(ORDER, discount=0.75)
+        ngrams, vocabulary = padded_everygram_pipeline(self.order, self.train)
+        self.model = KneserNeyInterpolated(self.order, discount=0.75)
         self.model.fit(ngrams, vocabulary)
 
     def score(self) -> float:
-        n = ORDER - 1
+        n = self.order - 1
         return -sum(self.model.score(self.test[i], self.test[i - n : i]) for i in range(n, len(self.test)))
 
 
@@ -168,16 +180,31 @@ def measure(unit: str, lines: list[str], programs: pathlib.Path, arguments: argp
         n_train, n_test = (len(flat(part)) - len(part) for part in (train, test))  # `<s>` is given
         n_nltk_fitted, n_nltk_scored = nltk.n_fitted, len(nltk.test) - ORDER + 1
         ours.fit()
+        n_bytes = ours.model.nbytes
         peer.fit()
         sizes = peer.load()
         losses = [ours.score() / n_test, peer.score() / n_test, peer.full_scores() / n_test]
         # lmplz counts its last unigram another way (tools/oracles/markov_kenlm.py), which shifts a discount a little
         assert np.ptp(losses) < 2e-3, f"the models differ: {losses} nats per token"
 
+        counted, scored, V = encode(ours.train, ours.ids), encode(ours.test, ours.ids), len(ours.ids)
+        other = Ours(train, test)  # the model that scores stays as it is, with its tables
+
+        def fit_ids() -> None:
+            NGramModel(ORDER, V, bos=1).fit(counted)
+
+        def score_ids() -> None:
+            ours.model.log_prob(scored)
+
         jobs = {
-            "fit": {"ours": ours.fit, "lmplz": peer.fit, "nltk": nltk.fit},
-            "score": {"ours": ours.score, "kenlm score": peer.score, "kenlm full_scores": peer.full_scores}
-            | {"nltk": nltk.score},
+            "fit": {"ours": other.fit, "ours, from ids": fit_ids, "lmplz": peer.fit, "nltk": nltk.fit},
+            "score": {
+                "ours": ours.score,
+                "kenlm score": peer.score,
+                "kenlm full_scores": peer.full_scores,
+                "ours, from ids": score_ids,
+                "nltk": nltk.score,
+            },
         }
         tokens = {"fit": n_train, "score": n_test, "fit nltk": n_nltk_fitted, "score nltk": n_nltk_scored}
         times: dict[tuple[str, str], list[float]] = {(what, who): [] for what in jobs for who in jobs[what]}
@@ -186,13 +213,7 @@ def measure(unit: str, lines: list[str], programs: pathlib.Path, arguments: argp
                 if who == "nltk" and turn >= arguments.nltk_turns:
                     continue
                 times[what, who].append(seconds(jobs[what][who]) / tokens.get(f"{what} {who}", tokens[what]))
-        # without looking strings up: what a caller with ids pays
-        counted, scored, V = encode(ours.train, ours.ids), encode(ours.test, ours.ids), len(ours.ids)
-        fit_ids, score_ids = [], []
-        for _ in range(arguments.turns):
-            fit_ids.append(seconds(lambda: NGramModel(ORDER, V, bos=1).fit(counted)) / n_train)
-            score_ids.append(seconds(lambda: ours.model.log_prob(scored)) / n_test)
-        times |= {("fit", "ours, from ids"): fit_ids, ("score", "ours, from ids"): score_ids}
+        short = Ours(train, test, 3), NLTK(train, test, 1.0, 0, 3)
 
     result: dict = {
         "unit": unit,
@@ -211,14 +232,56 @@ def measure(unit: str, lines: list[str], programs: pathlib.Path, arguments: argp
         f"{what}, {who}": spread(a / b for a, b in zip(times[what, "ours"], t, strict=False))
         for (what, who), t in times.items()
         if "ours" not in who
+    } | {
+        f"{what}, {who} from ids": spread(a / b for a, b in zip(times[what, "ours, from ids"], t, strict=False))
+        for (what, who), t in times.items()
+        if "ours" not in who
     }
+    result["order 3"] = trigrams(*short, arguments.nltk_turns)
     n = sum(len(weights.keys) for weights in ours.model.weights)
     result["ngrams"] = n
-    result["bytes per ngram"] = {"ours": round(ours.model.nbytes / n, 2)} | {
-        f"kenlm {kind}": round(size / n, 2) for kind, size in sizes.items()
-    }
+    result["bytes per ngram"] = {
+        "ours": round(n_bytes / n, 2),
+        "ours with tables": round(ours.model.nbytes / n, 2),
+    } | {f"kenlm {kind}": round(size / n, 2) for kind, size in sizes.items()}
+    result["seconds to build tables"] = round(statistics.median(tables(ours.model) for _ in range(arguments.turns)), 4)
     result["growth"] = growth(ours.train, arguments.turns)
     return result
+
+
+def trigrams(ours: Ours, nltk: NLTK, turns: int) -> dict:
+    """Fitting the whole text at order 3, from strings and from ids."""
+    ours.fit()
+    counted = encode(ours.train, ours.ids)
+
+    def from_ids() -> None:
+        NGramModel(ours.order, len(ours.ids), bos=1).fit(counted)
+
+    times: dict[str, list[float]] = {"ours": [], "ours, from ids": [], "nltk": []}
+    for _ in range(turns):
+        times["nltk"].append(seconds(nltk.fit))
+        # the shorter the time, the more often: one interruption must not decide
+        times["ours"].append(statistics.median(seconds(ours.fit) for _ in range(7)))
+        times["ours, from ids"].append(statistics.median(seconds(from_ids) for _ in range(7)))
+    return {
+        "seconds to fit": {who: round(statistics.median(t), 4) for who, t in times.items()},
+        "ratio to nltk": {
+            who: spread(a / b for a, b in zip(t, times["nltk"], strict=True))
+            for who, t in times.items()
+            if who != "nltk"
+        },
+    }
+
+
+def tables(model: NGramModel) -> float:
+    """Seconds to build the tables by which a model finds its n-grams."""
+    n_contexts = [1, *model.n_ngrams[:-1]]
+
+    def build() -> None:
+        for weights, n in zip(model.weights, n_contexts, strict=True):
+            finder(weights.keys, n, model.vocab_size)
+
+    return seconds(build)
 
 
 def growth(tokens: Sentence, turns: int) -> dict:

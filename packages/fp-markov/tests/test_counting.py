@@ -1,6 +1,7 @@
 """Mirrors src/fp_markov/counting.py."""
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fp_markov import count_ngrams
-from fp_markov.counting import distinct, find
+from fp_markov.counting import distinct, find, sorting_order
 from fp_markov.information import kl_divergence
 
 texts = st.lists(st.integers(0, 3), min_size=5, max_size=40).map(np.array)
@@ -116,10 +117,26 @@ def test_no_ngram_reaches_across_sentences_and_bos_is_not_counted_as_a_token(sen
 
 @given(arrays(np.int64, st.integers(1, 50), elements=st.integers(0, 2**62) | st.integers(0, 9)))
 def test_distinct_is_numpys_unique(keys):
-    """Small keys are packed with their positions, large ones cannot be."""
+    """Small keys are counted in a table, large ones sorted by digits."""
     expected = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     for ours, theirs in zip(distinct(keys), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs.reshape(-1))
+
+
+@pytest.mark.claim("markov.radix-sort")
+def test_stable_passes_from_the_last_digit_to_the_first_sort_every_list_of_five_numbers():
+    """Exhaustive over lists of numbers of two digits in base three; Python's sort is stable."""
+    for numbers in product(range(9), repeat=5):
+        places = list(range(5))
+        for digit in (1, 3):
+            places.sort(key=lambda place: numbers[place] // digit % 3)
+        assert places == sorted(range(5), key=lambda place: (numbers[place], place))
+
+
+@pytest.mark.claim("markov.radix-sort")
+@given(arrays(np.int64, st.integers(1, 50), elements=st.integers(0, 2**62) | st.integers(0, 2**17) | st.integers(0, 3)))
+def test_sorting_by_digits_is_numpys_stable_sort(keys):
+    np.testing.assert_array_equal(sorting_order(keys), np.argsort(keys, kind="stable"))
 
 
 def test_find_returns_ranks_and_minus_one_for_what_is_absent():

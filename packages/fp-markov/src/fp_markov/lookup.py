@@ -1,7 +1,7 @@
 r"""
 Lookup: finding an n-gram among millions.
 
-To score a text, every one of its n-grams is looked up, at every order. `fp_markov.counting.find` does it by binary
+To score a text, every one of its n-grams is looked up, at every order. `BinarySearch` does it in
 search, about twenty steps for a million n-grams, each of them to another corner of memory. Who looks up a word in a
 dictionary does better: words that begin with *w* are near the end, so that is where the book is opened. This section
 opens the book at the right page.
@@ -112,6 +112,9 @@ __all__ = ["GappedList", "PairTable", "BinarySearch", "finder"]  # the order of 
 CELLS = 2**20
 """A `PairTable` has at most as many cells, of four bytes."""
 
+FEW = 64
+"""So many are not worth another step of all: binary search leads to where they would end."""
+
 GOLDEN = 0x9E3779B97F4A7C15
 """Odd, next to 2^64 (sqrt(5) - 1) / 2."""
 
@@ -148,19 +151,20 @@ class GappedList:
         return wanted.view(np.uint64) * self.multiplier
 
     def find(self, contexts: Int[np.ndarray, " T"], tokens: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
-        """As `fp_markov.counting.find`: ranks, or -1 for what is absent."""
+        """Ranks of the n-grams made of a context's rank and a token, or -1 for those that the keys lack."""
         h = self.scrambled(contexts, tokens)
         slot = self.home(h)
         entry = self.slots.take(slot)
         walking = np.flatnonzero(entry < h)
         entry -= h
         slot, target = slot.take(walking), h.take(walking)
-        while len(walking):
+        while len(walking) > FEW:
             slot += 1
             at = self.slots.take(slot)
             entry[walking] = at - target
             on = np.flatnonzero(at < target)
             walking, slot, target = walking.take(on), slot.take(on), target.take(on)
+        entry[walking] = self.slots.take(np.searchsorted(self.slots, target)) - target
         # what ends short of 2^s is a rank, and ranks are below the number of keys
         return np.where(entry < len(self.keys), entry.view(np.int64), -1)
 
@@ -185,12 +189,12 @@ class PairTable:
         self.nbytes = self.ranks.nbytes
 
     def find(self, contexts: Int[np.ndarray, " T"], tokens: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
-        """As `fp_markov.counting.find`: ranks, or -1 for what is absent."""
+        """Ranks of the n-grams made of a context's rank and a token, or -1 for those that the keys lack."""
         return self.ranks.take(contexts * self.vocab_size + tokens).astype(np.int64)
 
 
 class BinarySearch:
-    """The reference: `fp_markov.counting.find`."""
+    """The reference, step by step from the middle."""
 
     nbytes = 0
 
@@ -198,7 +202,7 @@ class BinarySearch:
         self.keys, self.vocab_size = keys, vocab_size
 
     def find(self, contexts: Int[np.ndarray, " T"], tokens: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
-        """As `fp_markov.counting.find`: ranks, or -1 for what is absent."""
+        """Ranks of the n-grams made of a context's rank and a token, or -1 for those that the keys lack."""
         return find(self.keys, self.vocab_size, contexts, tokens)
 
 
