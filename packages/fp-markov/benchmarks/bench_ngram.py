@@ -3,9 +3,10 @@
 
 One text (by default the language reference that every Python carries), its lines as sentences, cut into words and into
 characters; the first nine tenths are counted, the rest is scored. All three start from the same tokens: ours from one
-list of strings, which it looks up in a dictionary within the time shown, KenLM from sentences as strings, `nltk.lm`
-from lists. They alternate; what is printed is the median over the turns, and of the ratios (ours to theirs, below one:
-ours is faster) the median and the range. Ours and KenLM's estimate the same model, and their losses are compared first.
+list of words, which it looks up in a dictionary within the time shown, or from one string of characters, which
+`fp_markov.vocabulary` encodes; KenLM from sentences as strings, `nltk.lm` from lists. They alternate; what is printed
+is the median over the turns, and of the ratios (ours to theirs, below one: ours is faster) the median and the range.
+Ours and KenLM's estimate the same model, and their losses are compared first.
 
 `nltk.lm` is too slow for the whole: it counts a share of the sentences and scores a few tokens, and the ratios are of
 times a token. That flatters it, as its time a token of scoring grows with what it has counted. At order 3 it counts the
@@ -48,6 +49,7 @@ from nltk.lm.preprocessing import padded_everygram_pipeline
 
 from fp_markov.lookup import finder
 from fp_markov.ngram import NGramModel
+from fp_markov.vocabulary import Vocabulary
 
 ROOT = pathlib.Path(__file__).parents[3]
 ORDER = 5
@@ -82,29 +84,45 @@ def flat(sentences: Iterable[Sentence]) -> Sentence:
     return [token for sentence in sentences for token in (BOS, *sentence, EOS)]
 
 
-def encode(tokens: Sentence, ids: dict[str, int]) -> np.ndarray:
-    return np.fromiter(map(ids.get, tokens, itertools.repeat(0)), np.int64, len(tokens))
-
-
-def encode_first(tokens: Sentence) -> tuple[np.ndarray, dict[str, int]]:
-    """Ids in order of appearance, and the dictionary."""
-    ids: defaultdict[str, int] = defaultdict(itertools.count(3).__next__, {UNK: 0, BOS: 1, EOS: 2})
-    encoded = np.fromiter(map(ids.__getitem__, tokens), np.int64, len(tokens))
-    return encoded, dict(ids)
-
-
 class Ours:
-    """Tokens in, model out."""
+    """Words in, model out."""
 
     def __init__(self, train: list[Sentence], test: list[Sentence], order: int = ORDER):
         self.train, self.test, self.order = flat(train), flat(test), order
 
+    def first_ids(self) -> tuple[np.ndarray, int]:
+        """Ids of the text to count, in order of appearance behind those of `UNK`, `BOS` and `EOS`, and how many."""
+        self.ids: defaultdict[str, int] = defaultdict(itertools.count(3).__next__, {UNK: 0, BOS: 1, EOS: 2})
+        counted = np.fromiter(map(self.ids.__getitem__, self.train), np.int64, len(self.train))
+        return counted, len(self.ids)
+
+    def test_ids(self) -> np.ndarray:
+        return np.fromiter(map(self.ids.get, self.test, itertools.repeat(0)), np.int64, len(self.test))
+
+    bos = 1
+
     def fit(self) -> None:
-        counted, self.ids = encode_first(self.train)
-        self.model = NGramModel(self.order, len(self.ids), bos=1).fit(counted)
+        counted, self.vocab_size = self.first_ids()
+        self.model = NGramModel(self.order, self.vocab_size, bos=self.bos).fit(counted)
 
     def score(self) -> float:
-        return -float(self.model.log_prob(encode(self.test, self.ids)).sum())
+        return -float(self.model.log_prob(self.test_ids()).sum())
+
+
+class OursFromCharacters(Ours):
+    """Lines of characters in, model out."""
+
+    def __init__(self, train: list[Sentence], test: list[Sentence], order: int = ORDER):
+        self.train, self.test = ("\n".join(map("".join, part)) for part in (train, test))
+        self.order = order
+
+    def first_ids(self) -> tuple[np.ndarray, int]:
+        self.vocabulary = Vocabulary.from_text(self.train, unknown=True, sentences=True)
+        self.bos = self.vocabulary.bos
+        return self.vocabulary.encode_sentences(self.train), len(self.vocabulary)
+
+    def test_ids(self) -> np.ndarray:
+        return self.vocabulary.encode_sentences(self.test)
 
 
 class KenLM:
@@ -175,7 +193,8 @@ def measure(unit: str, lines: list[str], programs: pathlib.Path, arguments: argp
     cut = len(sentences) * 9 // 10
     train, test = sentences[:cut], sentences[cut:]
     with tempfile.TemporaryDirectory() as folder:
-        ours, peer = Ours(train, test), KenLM(train, test, programs, pathlib.Path(folder))
+        start = OursFromCharacters if unit == "characters" else Ours
+        ours, peer = start(train, test), KenLM(train, test, programs, pathlib.Path(folder))
         nltk = NLTK(train, test, arguments.nltk_share, arguments.nltk_tokens)
         n_train, n_test = (len(flat(part)) - len(part) for part in (train, test))  # `<s>` is given
         n_nltk_fitted, n_nltk_scored = nltk.n_fitted, len(nltk.test) - ORDER + 1
@@ -187,11 +206,11 @@ def measure(unit: str, lines: list[str], programs: pathlib.Path, arguments: argp
         # lmplz counts its last unigram another way (tools/oracles/markov_kenlm.py), which shifts a discount a little
         assert np.ptp(losses) < 2e-3, f"the models differ: {losses} nats per token"
 
-        counted, scored, V = encode(ours.train, ours.ids), encode(ours.test, ours.ids), len(ours.ids)
-        other = Ours(train, test)  # the model that scores stays as it is, with its tables
+        (counted, V), scored = ours.first_ids(), ours.test_ids()
+        other = start(train, test)  # the model that scores stays as it is, with its tables
 
         def fit_ids() -> None:
-            NGramModel(ORDER, V, bos=1).fit(counted)
+            NGramModel(ORDER, V, bos=ours.bos).fit(counted)
 
         def score_ids() -> None:
             ours.model.log_prob(scored)
@@ -213,12 +232,12 @@ def measure(unit: str, lines: list[str], programs: pathlib.Path, arguments: argp
                 if who == "nltk" and turn >= arguments.nltk_turns:
                     continue
                 times[what, who].append(seconds(jobs[what][who]) / tokens.get(f"{what} {who}", tokens[what]))
-        short = Ours(train, test, 3), NLTK(train, test, 1.0, 0, 3)
+        short = start(train, test, 3), NLTK(train, test, 1.0, 0, 3)
 
     result: dict = {
         "unit": unit,
         "order": ORDER,
-        "vocabulary": len(ours.ids),
+        "vocabulary": V,
         "tokens fitted": n_train,
         "tokens scored": n_test,
         "nats per token": round(losses[0], 4),
@@ -245,17 +264,16 @@ def measure(unit: str, lines: list[str], programs: pathlib.Path, arguments: argp
         "ours with tables": round(ours.model.nbytes / n, 2),
     } | {f"kenlm {kind}": round(size / n, 2) for kind, size in sizes.items()}
     result["seconds to build tables"] = round(statistics.median(tables(ours.model) for _ in range(arguments.turns)), 4)
-    result["growth"] = growth(ours.train, arguments.turns)
+    result["growth"] = growth(counted, V, ours.bos, arguments.turns)
     return result
 
 
 def trigrams(ours: Ours, nltk: NLTK, turns: int) -> dict:
     """Fitting the whole text at order 3, from strings and from ids."""
-    ours.fit()
-    counted = encode(ours.train, ours.ids)
+    counted, V = ours.first_ids()
 
     def from_ids() -> None:
-        NGramModel(ours.order, len(ours.ids), bos=1).fit(counted)
+        NGramModel(ours.order, V, bos=ours.bos).fit(counted)
 
     times: dict[str, list[float]] = {"ours": [], "ours, from ids": [], "nltk": []}
     for _ in range(turns):
@@ -284,14 +302,12 @@ def tables(model: NGramModel) -> float:
     return seconds(build)
 
 
-def growth(tokens: Sentence, turns: int) -> dict:
+def growth(ids: np.ndarray, V: int, bos: int, turns: int) -> dict:
     """Time and memory of counting growing parts of the text, all with the vocabulary of the whole."""
-    names = {token: i for i, token in enumerate(dict.fromkeys((UNK, BOS, EOS, *tokens)))}
-    ids = encode(tokens, names)
     parts = [ids[: len(ids) // k] for k in (8, 4, 2, 1)]
 
     def fit(part: np.ndarray) -> NGramModel:
-        return NGramModel(ORDER, len(names), bos=1).fit(part)
+        return NGramModel(ORDER, V, bos=bos).fit(part)
 
     times: list[list[float]] = [[] for _ in parts]
     for _ in range(turns):

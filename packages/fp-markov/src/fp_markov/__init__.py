@@ -12,7 +12,8 @@ are drawn by `fp_markov.sampling`, its baselines are the models of `fp_markov.ng
 >>> text = "the cat sat on the mat and the rat sat on the cat. " * 3
 >>> vocabulary = Vocabulary.from_text(text)
 >>> model = NGramModel(order=4, vocab_size=len(vocabulary)).fit(vocabulary.encode(text))
->>> vocabulary.decode(model.generate(vocabulary.encode("the r"), 9, np.random.default_rng(0), temperature=0))
+>>> new = model.generate(vocabulary.encode("the r"), 9, np.random.default_rng(0), temperature=0)
+>>> vocabulary.decode(new)
 'at on the'
 
 On any text, from the command line:

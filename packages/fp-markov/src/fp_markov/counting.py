@@ -132,6 +132,7 @@ are the alternative: faster to look up, larger, and without order.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -239,6 +240,7 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bo
             f"(tokens + 1) * vocab_size must stay below 2**63 for the packed keys, got {len(ids)} tokens and a "
             f"vocabulary of {vocab_size}"
         )
+    keep_freed_memory()
     ids = ids.astype(np.int64, copy=False)
     begins = np.zeros(1, np.int64) if bos is None else np.flatnonzero(ids == bos)
     goes_on = ids != (-1 if bos is None else bos)  # no sentence begins here
@@ -252,7 +254,8 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bo
         at = np.flatnonzero(there)
         if not len(at):
             raise ValueError(f"n-grams of order {order} need a sentence of at least {n - 1} tokens after bos, got none")
-        wanted = ranks[: len(there)] * vocab_size + ids[n - 1 :]
+        wanted = ranks[: len(there)] * vocab_size
+        wanted += ids[n - 1 :]
         keys, first, n_ranks, counts = distinct(wanted.take(at))
         suffixes = ranks.take(at.take(first) + 1)
         ranks = np.full(len(ids) + 1, -1)
@@ -302,10 +305,9 @@ def distinct(
     new[0] = True
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     at = np.flatnonzero(new)
-    counts = np.diff(at, append=len(keys))
     inverse = np.empty(len(keys), np.int64)
-    inverse[order] = np.repeat(np.arange(len(at)), counts)
-    return ordered.take(at), order.take(at), inverse, counts
+    inverse[order] = np.cumsum(new) - 1
+    return ordered.take(at), order.take(at), inverse, np.diff(at, append=len(keys))
 
 
 def sorting_order(keys: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
@@ -319,9 +321,21 @@ def sorting_order(keys: Int[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
     """
     order = keys.astype(np.uint16).argsort(kind="stable")  # numpy sorts 16 bits in piles
     for shift in range(16, int(keys.max()).bit_length(), 16):
-        digits = (keys.take(order) >> shift).astype(np.uint16)
+        digits = (keys >> shift).astype(np.uint16).take(order)
         order = order.take(digits.argsort(kind="stable"))
     return order
+
+
+@cache
+def keep_freed_memory() -> None:
+    """
+    Have the C library keep freed memory at hand for the next array, from now on.
+
+    That of Linux returns arrays to the system as they are freed, and clearing fresh pages for the next ones took much
+    of the time of counting. It stops for sizes up to the largest that it has seen freed, if below 32 MiB. Memory that
+    is never touched costs nothing.
+    """
+    np.empty(31 * 2**20, np.uint8)
 
 
 def check_order(order: int) -> None:

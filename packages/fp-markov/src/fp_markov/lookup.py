@@ -1,10 +1,9 @@
 r"""
 Lookup: finding an n-gram among millions.
 
-To score a text, every one of its n-grams is looked up, at every order. `BinarySearch` does it in
-search, about twenty steps for a million n-grams, each of them to another corner of memory. Who looks up a word in a
-dictionary does better: words that begin with *w* are near the end, so that is where the book is opened. This section
-opens the book at the right page.
+To score a text, every one of its n-grams is looked up, at every order. Binary search takes about twenty steps among a
+million n-grams, each of them to another corner of memory. Who looks up a word in a dictionary does better: words that
+begin with *w* are near the end, so that is where the book is opened. This section opens the book at the right page.
 
 You need: `fp_markov.counting`.
 
@@ -112,15 +111,12 @@ __all__ = ["GappedList", "PairTable", "BinarySearch", "finder"]  # the order of 
 CELLS = 2**20
 """A `PairTable` has at most as many cells, of four bytes."""
 
-FEW = 64
-"""So many are not worth another step of all: binary search leads to where they would end."""
-
 GOLDEN = 0x9E3779B97F4A7C15
 """Odd, next to 2^64 (sqrt(5) - 1) / 2."""
 
 
 class GappedList:
-    """Entries (E2) in the layout (E4)."""
+    """Entries (E2) in the layout (E4), from the parameters of `finder`."""
 
     def __init__(self, keys: Int[np.ndarray, " G"], n_contexts: int, vocab_size: int) -> None:
         self.keys, self.vocab_size = keys, vocab_size
@@ -158,13 +154,12 @@ class GappedList:
         walking = np.flatnonzero(entry < h)
         entry -= h
         slot, target = slot.take(walking), h.take(walking)
-        while len(walking) > FEW:
+        while len(walking):
             slot += 1
             at = self.slots.take(slot)
             entry[walking] = at - target
             on = np.flatnonzero(at < target)
             walking, slot, target = walking.take(on), slot.take(on), target.take(on)
-        entry[walking] = self.slots.take(np.searchsorted(self.slots, target)) - target
         # what ends short of 2^s is a rank, and ranks are below the number of keys
         return np.where(entry < len(self.keys), entry.view(np.int64), -1)
 
@@ -180,7 +175,7 @@ def key_bits(n_contexts: int, vocab_size: int) -> int:
 
 
 class PairTable:
-    """A rank for every pair of a context and a token, or -1."""
+    """A rank for every pair of a context and a token, or -1, from the parameters of `finder`."""
 
     def __init__(self, keys: Int[np.ndarray, " G"], n_contexts: int, vocab_size: int) -> None:
         self.keys, self.vocab_size = keys, vocab_size
