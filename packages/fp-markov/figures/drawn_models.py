@@ -31,5 +31,5 @@ def table(tokens: list[str], rows: list[tuple[str, np.ndarray]]) -> str:
     )
     return (
         f"<table><caption>The probabilities that the drawings show</caption>"
-        f"<thead><tr><th scope='col'></th>{heads}</tr></thead><tbody>{body}</tbody></table>"
+        f"<thead><tr><th scope='col'>context \\ next</th>{heads}</tr></thead><tbody>{body}</tbody></table>"
     )
