@@ -39,7 +39,7 @@ def test_every_context_has_a_positive_distribution(text, order, unseen, smoothin
 
 
 def log_likelihood(D, n, log):
-    """(E5); `n[r - 1]` n-grams have the count r."""
+    """(E6); `n[r - 1]` n-grams have the count r."""
     return n[0] * log(D) + sum(r * n_r * log(r - 1 - D) for r, n_r in enumerate(n[1:], start=2))
 
 
@@ -55,6 +55,7 @@ SLOPE = sympy.lambdify(SYMBOLS, sympy.diff(log_likelihood(SYMBOLS[0], SYMBOLS[1:
 def test_the_best_single_discount_stays_below_its_bound(higher, n_1, n_2):
     n = [n_1, n_2, *higher.tolist()]
     Y = Fraction(n_1, n_1 + 2 * n_2)
+    assert discount(np.repeat(np.arange(1, len(n) + 1), n)) == pytest.approx(float(Y), rel=1e-14)
 
     grid = np.linspace(0, 1, 1002)[1:-1]
     rises = np.diff(log_likelihood(grid, n, np.log)) > 0

@@ -1,7 +1,8 @@
 r"""
 Stage 1 of 10: language models that count, with probability, smoothing, information and sampling.
 
-A language model gives every next token a probability. The simplest one counts which token followed which in a text,
+A text is cut into **tokens**: characters, bytes or words (`fp_markov.vocabulary`). A language model gives every next
+token a probability. The simplest one counts which token followed which in a text,
 and it already raises the questions of the whole course: what a good prediction is worth, in nats; what to believe
 about contexts never seen; how to draw from a belief; and when one model is really better than another. The answers
 found here serve every later stage: its losses are the cross-entropies of `fp_markov.information`, its generated texts
@@ -44,12 +45,17 @@ replaces the table by a function that knows that *cat* and *dog* are alike.
 
 ## The sections
 
+On a first reading of `fp_markov.mathematics` stop before the areas without end; `fp_markov.additive` sends you back. A
+proof by **induction** shows a statement for one case and, from each case, for the next; $O(f)$ means at most a constant
+times $f$.
+
 | section | the question it answers |
 | --- | --- |
 | `fp_markov.mathematics` | What are logarithms, slopes and areas, and where is a function largest? |
 | `fp_markov.probability` | What may be said about chance, and how does one change one's mind? |
 | `fp_markov.information` | What does a wrong belief cost, and in which unit do two models compare? |
 | `fp_markov.coding` | How many bits does a text need? |
+| `fp_markov.vocabulary` | Which numbers stand for a text? |
 | `fp_markov.counting` | What does a text say about the next token, and how is it counted fast? |
 | `fp_markov.streaming` | What if it does not fit in memory? |
 | `fp_markov.lookup` | Where is an n-gram, among millions? |
@@ -62,7 +68,6 @@ replaces the table by a function that knows that *cat* and *dog* are alike.
 | `fp_markov.sampling` | How does a belief become one token? |
 | `fp_markov.ngram` | How good is a model that counts? |
 | `fp_markov.arpa` | How does it travel to other programs? |
-| `fp_markov.vocabulary` | Which numbers stand for a text? |
 | `fp_markov.experiment` | What is a fair trial? |
 | `fp_markov.comparison` | Is one model better than another, or was it the text? |
 | `fp_markov.growth` | Why does counting fail in the end? |
@@ -74,7 +79,7 @@ replaces the table by a function that knows that *cat* and *dog* are alike.
 ## In modern language models
 
 What is left of this chapter in a large model of today: its training loss is the cross-entropy of the next token, the
-chain rule read from left to right; its context is a window, a Markov assumption of a hundred thousand tokens; its
+chain rule read from left to right; its context is a window, a Markov assumption of thousands to millions of tokens; its
 decoding is temperature, top-p and min-p; its perplexity is reported per token and compared, wrongly, between
 tokenizers. And the n-gram itself is not dead: it filters training sets, drafts tokens for larger models to accept, and
 sets the baseline that a new model has to beat first.
@@ -116,6 +121,7 @@ __all__ = [  # sections, in reading order
     "probability",
     "information",
     "coding",
+    "vocabulary",
     "counting",
     "streaming",
     "lookup",
@@ -128,7 +134,6 @@ __all__ = [  # sections, in reading order
     "sampling",
     "ngram",
     "arpa",
-    "vocabulary",
     "experiment",
     "comparison",
     "growth",

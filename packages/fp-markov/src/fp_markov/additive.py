@@ -9,7 +9,8 @@ You need: `fp_markov.smoothing`; the Dirichlet integral (`markov.dirichlet-integ
 
 ## The bare counts
 
-Relative frequencies are (E1) of `fp_markov.smoothing` with $p(cw) = N(cw) / N(c)$ and $\beta(c) = 0$: `mle`. They are
+Relative frequencies are (E1) of `fp_markov.smoothing` with $p(cw) = N(cw) / N(c)$, and $\beta(c) = 0$ where
+$N(c) > 0$: `mle`. They are
 the best description of the text that was counted (`markov.counting-is-mle`), and give every other text that has one new
 $n$-gram the probability zero. A context that the text lacks has no frequencies; the shorter context is asked.
 
@@ -30,8 +31,9 @@ below, it prefers distributions with most of their mass on few tokens, as those 
 $\theta_i$, and let token $i$ come $n_i$ times, $n = \sum_i n_i$. Then the belief after reading is Dirichlet again, with
 $\alpha + n_i$ in place of $\alpha$ for each token.
 
-**Proof.** Given $\theta$, what was read has probability $\prod_i \theta_i^{n_i}$. By Bayes' rule the density of
-$\theta$ after reading is proportional, as a function of $\theta$, to prior times likelihood,
+**Proof.** Given $\theta$, what was read has probability $\prod_i \theta_i^{n_i}$. The belief after
+reading is defined by Bayes' rule, as for events: its density is proportional, as a function of $\theta$, to prior times
+likelihood,
 
 $$\prod_i \theta_i^{\alpha - 1} \prod_i \theta_i^{n_i} = \prod_i \theta_i^{\alpha + n_i - 1},$$
 
@@ -52,8 +54,7 @@ P(i) = \int_\Delta \theta_i \, \frac{\prod_j \theta_j^{a_j - 1}}{B(a_1, \dots, a
 \end{aligned}
 $$
 
-The last step is $\Gamma(x + 1) = x\, \Gamma(x)$, integration by parts of $\int_0^\infty t^x e^{-t} \, dt$, in which
-$-t^x e^{-t}$ is zero at both ends for $x > 0$. $\blacksquare$
+The last step is $\Gamma(x + 1) = x\, \Gamma(x)$ (`markov.beta-gamma`). $\blacksquare$
 
 So adding $\alpha$ to each count *is* the posterior predictive distribution. Written as
 

@@ -40,10 +40,10 @@ $\beta = 1$. The highest order has none. Four conventions matter:
 tokens as unigrams, each with its $P_1(w)$, give every token the same probability after every context.
 
 **Proof.** For $n = 1$ the second model has $p(w) = P_1(w)$ for all $w$, by construction. For larger $n$ both have the
-same $p$, $\beta$ and contexts but one: a token that the text lacks becomes a context of length one in the second model,
-with nothing behind it and $\beta = 1$. There the second line of (E1) gives $1 \cdot P_1(w)$, and the third line in the
-first model gives $P_1(w)$. Contexts of two and more tokens are those of the text in both, and by induction so are their
-values. $\blacksquare$
+same $p$, $\beta$ and contexts but for this: a token that the text lacks becomes a context of length one in the second
+model, with nothing behind it and $\beta = 1$. There the second line of (E1) gives $1 \cdot P_1(w)$, and the third line
+in the first model gives $P_1(w)$. Contexts of two and more tokens are those of the text in both, and by induction so
+are their values. $\blacksquare$
 
 ## In practice
 

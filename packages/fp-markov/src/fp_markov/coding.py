@@ -103,9 +103,8 @@ some code has a mean length $L_0$, no better one has a length above $L_0 / \min_
 lengths up to that. Take a best code, a word $x$ of its greatest length $m \ge 1$, and let $x'$ be $x$ with its last
 digit changed and $y$ be $x$ without it. Then $x'$ is a word: otherwise no word but $x$ would begin with $y$, nor is any
 word a beginning of $y$, as it would be one of $x$; then $y$ in place of $x$ gives a prefix code of smaller mean length,
-and there is none. If $a$
-has neither $x$ nor $x'$, one of the tokens that have them is not $b$; call it $s$ and exchange the words of $a$ and
-$s$. As $p_a \le p_s$ and $l_a \le m$, the mean length changes by
+and there is none. If $a$ has neither $x$ nor $x'$, one of the tokens that have them is not $b$; call it $s$ and
+exchange the words of $a$ and $s$. As $p_a \le p_s$ and $l_a \le m$, the mean length changes by
 $p_a (m - l_a) + p_s (l_a - m) = (p_a - p_s)(m - l_a) \le 0$. Now $a$ has one of $x$, $x'$. If $b$ has not the other,
 exchange its word with that of the token that has, which is neither $a$ nor $b$, so that again the mean length does not
 grow.
@@ -148,8 +147,8 @@ $$c = \frac{\lceil A\, 2^m \rceil}{2^m}, \qquad m = \lceil -\log_2 R \rceil + 1,
 as its $m$ binary digits after the point.
 
 **Claim** `markov.arithmetic-coding`. Let the text have positive probability. The code (E6) of a text has fewer than
-$-\log_2 P(w_1, \dots, w_T) + 2$ digits. The codes of all texts of one length $T$ are a prefix code, and from any number
-$x$ whose digits begin with those of $c$ the text is recovered: $w_t$ is the one token with
+$-\log_2 P(w_1, \dots, w_T) + 2$ digits. The codes of all texts of positive probability of one length $T$ are a prefix
+code, and from any number $x$ whose digits begin with those of $c$ the text is recovered: $w_t$ is the one token with
 
 $$F_t(w_t) \le x < F_t(w_t) + p_t(w_t), \qquad \text{and then} \qquad x \leftarrow \frac{x - F_t(w_t)}{p_t(w_t)}.
 \qquad \text{(E7)}$$

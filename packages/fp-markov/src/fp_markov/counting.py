@@ -25,12 +25,14 @@ stops. The tokens $w_{t-n+1}, \dots, w_t$ are an **$n$-gram**, $c_t$ is its **co
 Let $N(cw)$ be how often context $c$ is followed by token $w$ in a text, and $N(c) = \sum_w N(cw)$. Collect equal
 factors of the log-likelihood under (E2):
 
-$$\sum_t \ln q(w_t \mid c_t) = \sum_c \sum_w N(cw) \ln q(w \mid c). \qquad \text{(E3)}$$
+$$\sum_{t \ge n} \ln q(w_t \mid c_t) = \sum_c \sum_w N(cw) \ln q(w \mid c). \qquad \text{(E3)}$$
+
+The first $n - 1$ tokens have shorter contexts and are left out.
 
 Each context has a distribution of its own, so each inner sum may be made as large as it can be by itself.
 
-**Claim** `markov.mle-lagrange`. Let $n_1, \dots, n_V \ge 0$ be counts with sum $n > 0$. Among all distributions $q$ on
-the $V$ tokens, $L(q) = \sum_i n_i \ln q_i$ is largest at $q_i = n_i / n$ and nowhere else.
+**Claim** `markov.mle-lagrange`. Let $n_1, \dots, n_V \ge 0$ be numbers, such as counts, with sum $n > 0$. Among all
+distributions $q$ on the $V$ tokens, $L(q) = \sum_i n_i \ln q_i$ is largest at $q_i = n_i / n$ and nowhere else.
 
 **Proof.** Here $0 \ln 0 = 0$, and $\ln 0 = -\infty$ where the count is positive. Let $S$ be the tokens with $n_i > 0$.
 A $q$ that puts mass $m > 0$ outside $S$ is beaten by the one that moves the mass into $S$, a share $m / |S|$ to each of
@@ -51,8 +53,8 @@ The second derivatives matter: a vanishing slope alone could be a minimum or a s
 
 **Claim** `markov.counting-is-mle`. Among all families of distributions $q(\cdot \mid c)$, the text's likelihood under
 (E2) is largest exactly when $q(w \mid c) = N(cw) / N(c)$ for every $w$ and every $c$ with $N(c) > 0$. With
-$\hat p_c(w) = N(cw) / N(c)$, that is also where the mean divergence $\sum_c N(c)\, D(\hat p_c \,\|\, q_c)$ from what
-was observed is least.
+$\hat p_c(w) = N(cw) / N(c)$ and $q_c$ for $q(\cdot \mid c)$, that is also where the weighted sum of divergences
+$\sum_c N(c)\, D(\hat p_c \,\|\, q_c)$ from what was observed is least.
 
 **Proof.** In (E3) the inner sum of context $c$ is largest at $\hat p_c$ and nowhere else, by `markov.mle-lagrange`;
 contexts with $N(c) = 0$ do not occur in it. For the second part use `markov.cross-entropy-split`:

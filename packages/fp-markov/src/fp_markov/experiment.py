@@ -17,7 +17,7 @@ loss to be expected on new text.
 the held-out loss is right on average, whatever the model and however it was made from $D$. But let $q^*$ be the model
 of least held-out loss among $q_1, \dots, q_k$, all made from $D$. Then
 $\mathbb{E}[\ell(q^*, X) \mid D] \le \min_j R(q_j)$, although $R(q^*) \ge \min_j R(q_j)$ for every $X$: the loss of the
-winner promises too much.
+winner never promises too little, on average. (A loss may be infinite here.)
 
 **Proof.** Given $D$, the model $q_D$ is fixed and $X$ is distributed as ever, so the first equation is the definition
 of $R$. For the second, $\ell(q^*, X) = \min_j \ell(q_j, X) \le \ell(q_i, X)$ for each $i$; take expectations given $D$

@@ -2,9 +2,9 @@ r"""
 Good and Turing: how much of the next text is new?
 
 At Bletchley Park I. J. Good and A. Turing had a sample of code groups and asked how often the next one would be one
-that they had never seen. Their answer is exact on average, needs no assumption about how the groups are distributed,
-and seems to come from nowhere. This section proves it, shows why it cannot be used raw, and builds Katz's back-off on
-it.
+that they had never seen. Their answer is exact on average, for a sample one draw shorter, needs no assumption about how
+the groups are distributed, and seems to come from nowhere. This section proves it, shows why it cannot be used raw, and
+builds Katz's back-off on it.
 
 You need: `fp_markov.smoothing`, `fp_markov.probability`.
 
@@ -18,8 +18,9 @@ $M_0(N)$ is the probability that the next token is new.
 
 $$\mathbb{E}\, M_r(N) = \frac{r + 1}{N + 1}\, \mathbb{E}\, n_{r+1}(N + 1). \qquad \text{(E1)}$$
 
-**Proof.** Kind $i$ comes $r$ times in $N$ draws with probability $\binom{N}{r} p_i^r (1 - p_i)^{N-r}$. Expectations
-add, so
+**Proof.** There are $\binom{N}{r} = \frac{N!}{r!\,(N-r)!}$ ways to choose at which $r$ of the $N$ draws kind $i$ comes,
+and each has probability $p_i^r (1 - p_i)^{N-r}$, the draws being independent. These events exclude each other, so kind
+$i$ comes $r$ times with probability $\binom{N}{r} p_i^r (1 - p_i)^{N-r}$. Expectations add, so
 
 $$
 \begin{aligned}
@@ -31,7 +32,7 @@ $$
 The powers agree term by term, and
 $\binom{N+1}{r+1} = \frac{(N+1)!}{(r+1)!\,(N-r)!} = \frac{N+1}{r+1} \binom{N}{r}$. $\blacksquare$
 
-Put what was observed for what is expected, and $N$ for $N + 1$: the $n_r$ kinds that came $r$ times have together the
+Put what was observed for what is expected, and one draw less: the $n_r$ kinds that came $r$ times have together the
 mass $(r + 1)\, n_{r+1} / N$, as if each had come
 
 $$r^* = (r + 1)\, \frac{n_{r+1}}{n_r} \qquad \text{(E2)}$$
@@ -43,19 +44,21 @@ times, and all the unseen have together the mass $n_1 / N$: the share of the tex
 (E2) divides noise by noise. At small $r$ there are thousands of kinds and it is sharp; the most frequent kind, with
 $n_{r+1} = 0$, would get the estimate $0$. Gale and Sampson's repair spreads each $n_r$ over the gap between its
 neighbours $q < r < t$ among the counts that occur, $Z_r = n_r / \frac12 (t - q)$ (with $q = 0$ before the first, and
-$t = 2r - q$ after the last), fits a line $\ln Z_r \approx a + b \ln r$ by least squares, and reads (E2) off the line:
+$t = 2r - q$ after the last), fits a line $\ln Z_r \approx a + b \ln r$ by least squares (`markov.least-squares`), and
+reads (E2) off the line:
 
 $$r^* = (r + 1)\, \frac{e^a (r + 1)^b}{e^a\, r^b} = r \Big( 1 + \frac1r \Big)^{b+1}. \qquad \text{(E3)}$$
 
-From $r = 1$ up it keeps the raw (E2) as long as that differs from (E3) by more than $1.65$ of its standard deviations,
-estimated as $\frac{r+1}{n_r} \sqrt{n_{r+1} (1 + n_{r+1} / n_r)}$, and from the first $r$ where it does not, or where
-$n_{r+1} = 0$, it uses the line. The estimates lie below the counts only if the line falls faster than $1/r$, that is
-$b < -1$.
+From $r = 1$ up it keeps the raw (E2) as long as that differs from (E3) by more than $1.65$ of its standard deviations
+(the root of the variance), estimated as $\frac{r+1}{n_r} \sqrt{n_{r+1} (1 + n_{r+1} / n_r)}$, and from the first $r$
+where it does not, or where $n_{r+1} = 0$, it uses the line. The estimates lie below the counts only if the line falls
+faster than $1/r$, that is $b < -1$.
 
 ## As a language model
 
 `good_turing` takes all $V^n$ possible $n$-grams for kinds. Those seen $r$ times have the count $r^*$; the
-$n_0 = V^n - \sum_{r \ge 1} n_r$ others have $r_0^* = n_1 / n_0$ each. Dividing by their sum in each context,
+$n_0 = V^n - \sum_{r \ge 1} n_r$ others have $r_0^* = n_1 / n_0$ each (where $n_1$ or $n_0$ is $0$, with $1$ in its
+place). Dividing by their sum in each context,
 
 $$
 P(w \mid c) = \frac{r^*(cw)}{\sum_u r^*(cu)}, \qquad

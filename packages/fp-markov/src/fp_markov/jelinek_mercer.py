@@ -15,9 +15,9 @@ contexts about equally often seen,
 $$P_n(w \mid c) = (1 - \lambda_b)\, \hat p(w \mid c) + \lambda_b\, P_{n-1}(w \mid c') \qquad \text{if } N(c) > 0,
 \qquad \text{(E1)}$$
 
-and $P_{n-1}(w \mid c')$ otherwise. The bucket of a context is its order and $\lfloor \log_2 N(c) \rfloor$: a context
-seen a thousand times deserves more trust than one seen once. It interpolates, (E2) of `fp_markov.smoothing`, with
-$s(cw) = (1 - \lambda_b)\, \hat p(w \mid c)$ and $\gamma(c) = \lambda_b$.
+and $P_{n-1}(w \mid c')$ otherwise. The bucket of a context is its order and $\lfloor \log_2 N(c) \rfloor$ (but 15 for
+all beyond): a context seen a thousand times deserves more trust than one seen once. It interpolates, (E2) of
+`fp_markov.smoothing`, with $s(cw) = (1 - \lambda_b)\, \hat p(w \mid c)$ and $\gamma(c) = \lambda_b$.
 
 **Claim** `markov.counted-text-chooses-the-longest`. On the counted text itself, but for its first tokens, whose
 contexts are shorter, of all weights in $[0, 1]$ the likelihood of (E1) is largest with all $\lambda_b = 0$ at the
@@ -42,18 +42,25 @@ fact, re-estimates, and repeats:
    *stopped* at each context on its way, given the token. Add them up in each bucket: $D_b$ and $S_b$.
 2. Set $\lambda_b = \dfrac{D_b + \kappa}{D_b + S_b + 2 \kappa}$. (E2)
 
-With $\kappa = 0$ this maximises the likelihood. A small $\kappa > 0$ maximises
-$F(\lambda) = \ln P(\text{held-out text}) + \kappa \sum_b \big( \ln \lambda_b + \ln (1 - \lambda_b) \big)$, which keeps
-every weight inside $(0, 1)$, also in buckets that the held-out text never visits.
+With $\kappa = 0$ no step lowers the likelihood of the held-out text. With $\kappa > 0$ none lowers
+
+$$F(\lambda) = \ln P(\text{held-out text}) + \kappa \sum_b \big( \ln \lambda_b + \ln (1 - \lambda_b) \big),$$
+
+and every weight stays inside $(0, 1)$, also in buckets that the held-out text never visits. Where (E2) is $0/0$, the
+weight stays as it is. A point at which the steps come to rest need not be the highest of all: the orders multiply each
+other's weights, and $F$ is not concave.
 
 **Claim** `markov.em-monotone`. Let $\kappa \ge 0$ and let all $\lambda_b$ be in $(0, 1)$. One step (E2) never lowers
 $F$. It leaves $F$ unchanged only if no $\lambda_b$ changed, except where $D_b + S_b + 2\kappa = 0$ and $F$ does not
-depend on $\lambda_b$.
+depend on $\lambda_b$. With $\kappa = 0$ a step may leave $(0, 1)$: a bucket in which nothing can have stopped gets
+$\lambda_b = 1$ and keeps it, and one that nothing can have left gets $0$. Its other factor occurs in no way in which
+the text can have been produced, and the claim holds with that factor left out.
 
 **Proof.** Let $z$ be a way of producing the text: where each token stopped. Let $P_\lambda(x, z)$ be the probability of
 text and way, $P_\lambda(x) = \sum_z P_\lambda(x, z)$, and $\pi(z) = P_\lambda(x, z) / P_\lambda(x)$ the opinion under
-the present $\lambda$. For any other $\mu$ and every $z$ with $\pi(z) > 0$,
-$\ln P_\mu(x) = \ln P_\mu(x, z) - \ln P_\mu(z \mid x)$. Average both sides over $z$ with the weights $\pi$, do the same
+the present $\lambda$. For any other $\mu$ under which the ways $z$ with $\pi(z) > 0$
+are possible, $\ln P_\mu(x) = \ln P_\mu(x, z) - \ln P_\mu(z \mid x)$ for these $z$; the $\mu$ of (E2) is such, as it is
+$0$ or $1$ only where no way goes down, or stops. Average both sides over $z$ with the weights $\pi$, do the same
 for $\lambda$, and subtract:
 
 $$

@@ -1,11 +1,11 @@
 r"""
 Kneser and Ney: take a little from every count, and ask a better question.
 
-Good and Turing's estimates (`fp_markov.good_turing`) lie below the counts by nearly the same amount for all counts. So
-subtract a constant: **absolute discounting**. Then look at the shorter model, which spreads what was taken. It is
-asked only where the longer context has little to say, and for that question raw counts are the wrong statistics.
-**Kneser-Ney** gives it the right ones, and **modified** Kneser-Ney, with three constants in place of one, won every
-comparison for twenty years.
+Good and Turing's estimates (`fp_markov.good_turing`) lie below the counts by an amount that, from counts of two on,
+hardly grows. So subtract a constant: **absolute discounting**. Then look at the shorter model, which spreads what was
+taken. It is asked only where the longer context has little to say, and for that question raw counts are the wrong
+statistics. **Kneser-Ney** gives it the right ones, and **modified** Kneser-Ney, with three constants in place of one,
+won every comparison for twenty years.
 
 You need: `fp_markov.smoothing`, `fp_markov.good_turing`; slopes and concave functions.
 
@@ -68,10 +68,12 @@ $$
 \qquad \text{if and only if} \qquad P_1(w) = \frac{\delta(w)}{\Delta} \quad \text{for every } w, \qquad \text{(E5)}
 $$
 
-where $N = \sum_v N(v)$. With one discount $D$ for all counts, the right side is the share of $w$ in the continuation
-counts (E4), undiscounted.
+where $N = \sum_v N(v) > 0$. With one discount $D$ for all counts, the right side is the share of $w$ in the numbers of
+different tokens $v$ before $w$: the continuation counts (E4), undiscounted, but for the start of a text without
+sentences, which is no token and which $N(vw)$ does not know. With `bos` the two agree.
 
-**Proof.** Multiply (E1) by $A(v) = N(v)$, where $\gamma(v) N(v) = \sum_w D(N(vw))$, and sum over $v$:
+**Proof.** For $N(v) > 0$ multiply (E1) by $A(v) = N(v)$, where $\gamma(v) N(v) = \sum_w D(N(vw))$, and sum over these
+$v$; the others add nothing to either side.
 
 $$
 \begin{aligned}
@@ -127,10 +129,11 @@ $$L(D) = n_1 \ln D + \sum_{r \ge 2} r\, n_r \ln (r - 1 - D). \qquad \text{(E6)}$
 **Claim** `markov.discount-bound`. If $n_1, n_2 > 0$ then $L$ has exactly one maximum $D^*$ in $(0, 1)$, and
 $D^* \le Y = n_1 / (n_1 + 2 n_2)$, with equality only if nothing has a count above 2.
 
-**Proof.** Each term is a logarithm of a linear function of $D$, hence concave, the first one strictly, so $L$ is
-strictly concave. As $D \to 0$ the first term tends to $-\infty$ and the rest stay bounded; as $D \to 1$ the term
-$2 n_2 \ln (1 - D)$ tends to $-\infty$ and the rest stay bounded above. So there is one maximum, inside, where the
-slope is zero:
+**Proof.** The slope $L'(D) = \frac{n_1}{D} - \sum_{r \ge 2} \frac{r\, n_r}{r - 1 - D}$ is continuous and strictly
+falls: $n_1 / D$ falls, and each term that is subtracted rises with $D$. As $D \to 0$ it grows without bound, since
+$n_1 > 0$; as $D \to 1$ it falls without bound, through the term of $r = 2$, since $n_2 > 0$. So it is zero at exactly
+one $D^*$ in between (`markov.log-slope`, and a continuous function takes every value between two of its values),
+positive before and negative after: $L$ rises up to $D^*$ and falls from there. At $D^*$
 
 $$\frac{n_1}{D^*} = \frac{2 n_2}{1 - D^*} + \sum_{r \ge 3} \frac{r\, n_r}{r - 1 - D^*}.$$
 

@@ -48,11 +48,13 @@ others behind it are taken, into the next one:
 
 $$p_0 = \text{home}(e_0), \qquad p_i = \max\big( \text{home}(e_i),\, p_{i-1} + 1 \big). \qquad \text{(E4)}$$
 
-Fill each gap with the next entry after it, and the end of the table with a number that exceeds all. To look up a key,
+Fill each gap with the next entry after it, and the end of the table with a number that exceeds all (there is one in 64
+bits, as there are fewer than $2^s$ keys). To look up a key,
 open the table at $\text{home}(h(k))$ and go right while the slot is less than $h(k)$.
 
-**Claim** `markov.gapped-list`. The walk ends at the least entry $e \ge h(k)$, or past all entries if there is none.
-The key is in the table if and only if it ends at an entry with $e - h(k) < 2^s$, and then $e - h(k)$ is its rank.
+**Claim** `markov.gapped-list`. Let there be fewer than $2^s$ keys. The walk ends at the least entry $e \ge h(k)$, or
+past all entries if there is none. The key is in the table if and only if it ends at an entry with $e - h(k) < 2^s$, and
+then $e - h(k)$ is its rank.
 
 **Proof.** From left to right the slots never fall, by construction. Let $e_i$ be the least entry that is at least
 $h(k)$. Since home never falls, $p_i \ge \text{home}(e_i) \ge \text{home}(h(k))$: the walk begins at slot $p_i$ or left

@@ -92,6 +92,8 @@ ends' logarithms $y$ still lies. At the common point $c$ the logarithms of the l
 right ends, all at least $y$, both tend to $\ln c$ by continuity; so $\ln c = y$. There is no second one because $\ln$
 strictly increases. Last, $\ln (\exp y \cdot \exp z) = y + z$ by `markov.log-product`. $\blacksquare$
 
+The same bisection shows that any continuous function takes every value between two of its values.
+
 Let $e = \exp 1$. The claim makes $\exp n = e^n$ for whole $n$ and $(\exp \frac{p}{q})^q = e^p$, so $\exp$ is the power
 $e^y$, now for every real $y$; and for $x > 0$ we write $x^a = e^{a \ln x}$, so that $\ln x^a = a \ln x$ and
 $x^a x^b = x^{a+b}$.
@@ -124,8 +126,8 @@ and it remains that $k \to 0$ with $h$. For $0 < h < 1$, (E2) says $h \ge \frac{
 $0 < k \le \frac{hx}{1 - h}$; for $h < 0$ it says $-h \ge \frac{-k}{x}$, which is $0 > k \ge hx$. Last, $e^{a \ln x}$
 has the slope $e^{a \ln x} \cdot \frac{a}{x}$ by the chain rule. $\blacksquare$
 
-**Claim** `markov.slope-bound`. If $F$ has a slope at every point of $[a, b]$, and $m \le F' \le M$ there, then
-$m\,(b - a) \le F(b) - F(a) \le M (b - a)$.
+**Claim** `markov.slope-bound`. Let $a < b$. If $F$ has a slope at every point of $[a, b]$, and $m \le F' \le M$ there,
+then $m\,(b - a) \le F(b) - F(a) \le M (b - a)$.
 
 **Proof.** Let $Q = \frac{F(b) - F(a)}{b - a}$ and suppose $Q > M$. The quotient over an interval is the mean of those
 over its halves, so one half has a quotient of at least $Q$. Bisect on, always into such a half, to the common point
@@ -133,8 +135,9 @@ $c$. The quotient over $[a_k, b_k]$ is a mean, weighted by lengths, of those ove
 of them, if $c$ is an end). Both tend to $F'(c) \le M$, yet their mean stays at least $Q > M$: a contradiction. For $m$,
 apply this to $-F$. $\blacksquare$
 
-So a function with $F' \ge 0$ never falls, and one with $F' = 0$ is constant. Applied to $v - u$ and $v + u$ it
-compares two functions:
+So a function with $F' \ge 0$ never falls, and one with $F' = 0$ is constant. One with $F' > 0$ strictly rises: it never
+falls, and were two of its values equal, it would be constant between them, with slope zero. Applied to $v - u$ and
+$v + u$ it compares two functions:
 
 $$|u'| \le v' \text{ on } [0, h] \text{ and } u(0) = v(0) = 0 \quad \text{give} \quad |u(h)| \le v(h).
 \qquad \text{(E4)}$$

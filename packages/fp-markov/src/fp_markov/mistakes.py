@@ -126,7 +126,7 @@ True
 ({0.0}, True)
 
 **10. Folded case.** A text in lower case is easier, and it is another text: the model of it cannot write the original.
-Whatever is folded, stripped or normalised before encoding is not predicted, and the bytes of (E4) of
+Whatever is folded, stripped or normalised before encoding is not predicted, and the bytes of (E8) of
 `fp_markov.information` are no longer those of the text. The check is the way back.
 
 >>> folded = Vocabulary.from_text(text.lower())

@@ -1,6 +1,8 @@
 r"""
 The n-gram model: a text predicted from its last few tokens.
 
+You need: `fp_markov.smoothing` and the sections on one smoothing each, `fp_markov.sampling`.
+
 Here the counts of `fp_markov.counting` and the weights of `fp_markov.smoothing` become a language model: something
 that gives every next token a probability. Its loss on held-out text is the number that the networks of later stages
 have to beat.

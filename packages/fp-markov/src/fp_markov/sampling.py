@@ -162,8 +162,8 @@ $$\arg\max_i\, (z_i + G_i), \qquad G_i = -\ln(-\ln U_i), \qquad U_i \text{ indep
 
 $G \le x$ means $-\ln U \ge e^{-x}$, that is $U \le e^{-e^{-x}}$: $P(G \le x) = e^{-e^{-x}}$, **Gumbel's** distribution.
 
-**Claim** `markov.gumbel-max`. (E7) is token $i$ with probability $e^{z_i} / \sum_j e^{z_j}$, where a cut token, with
-$z_i = -\infty$, never wins; two tokens share the maximum with probability zero.
+**Claim** `markov.gumbel-max`. If not all tokens are cut, (E7) is token $i$ with probability $e^{z_i} / \sum_j e^{z_j}$,
+where a cut token, with $z_i = -\infty$, never wins; two tokens share the maximum with probability zero.
 
 **Proof.** Leave out the cut tokens, whose sum in (E7) is $-\infty$ and loses to every finite one. Let $w_i = e^{z_i}$,
 $W = \sum_j w_j$ and $X_i = -\ln U_i / w_i$. Then $z_i + G_i = \ln w_i - \ln(-\ln U_i) = -\ln X_i$, which falls as $X_i$

@@ -51,8 +51,8 @@ has $c$ but not $cw$, the share is $0$ and (E2) is the second line of (E1). Wher
 end of the same piece of text; so $P_{n-1}(w \mid c')$ is $p(c'w)$ by the first line of (E1) for $n - 1$, and (E2) is
 (E3). $\blacksquare$
 
-The form is that of the ARPA files (`fp_markov.arpa`) in which such models have been exchanged since the 1990s. It needs
-one look-up where (E2) needs one for every order.
+The form is that of the ARPA files (`fp_markov.arpa`) in which such models have been exchanged since the 1990s. The
+numbers of the highest order that is found are all it needs; (E2) needs those of every order.
 
 **Claim** `markov.backoff-proper`. Let $P_{n-1}(\cdot \mid c')$ be a distribution and let $S$ be the tokens that follow
 $c$ in the text. With $p(cw) \ge 0$ and $\beta(c) \ge 0$, (E1) is a distribution if and only if

@@ -14,24 +14,26 @@ Let the piece length be $M$ tokens. Order by order, with the ranks of the $(n-1)
 1. For each piece, form its keys (E4) of `fp_markov.counting` from the ranks and the tokens, sort them in memory, and
    append the distinct ones with their counts to a file: a sorted **run**. A text of $T$ tokens makes
    $\lceil T/M \rceil$ runs.
-2. **Merge** the runs, in rounds: look at the next block of each run. The smallest of the last keys of those blocks that
-   are not the end of their run is the round's bound. Take from every block the keys up to the bound, add up the counts
-   of equal ones, and append them to the level; leave the rest for the next round. If all blocks are ends, take all.
+2. **Merge** the runs in groups of at most 16, and the results again, until one is left. A merge goes in rounds, with
+   a block of the front of each run in memory, read on when it is used up. The smallest of the last keys of those blocks
+   that are not the end of their run is the round's bound. Take from every block the keys up to the bound, add up the
+   counts of equal ones, and append them to the result. If all blocks are ends, take all.
 3. For each piece, look up its keys in the merged level: these are the ranks at its positions, for the next order. On
    the way note the rank of each $n$-gram's suffix, which is the old rank one position later.
 
-**Claim** `markov.external-sort`. Let every run be sorted. After step 2 each distinct key stands in the level once, with
-the sum of its counts, and the level is sorted.
+**Claim** `markov.external-sort`. Let the keys of every run rise strictly. After a merge each distinct key stands in the
+result once, with the sum of its counts, and the keys rise strictly.
 
-**Proof.** The keys of a run rise strictly. If a block is not the end of its run, the keys behind it exceed its last
-key, which is at least the bound $b$. So at the end of a round no key up to $b$ is left in any run: each was taken in
-this round or an earlier one. A key is taken from all runs that have it in the same round, the first whose bound is not
-below it, and is appended once with the sum of its counts. Later rounds append keys above $b$ only, so the level is
-sorted. The run that sets the bound uses up its block, and the last round takes everything: the merge ends.
-$\blacksquare$
+**Proof.** If a block is not the end of its run, the keys behind it exceed its last key, which is at least the bound
+$b$. So at the end of a round no key up to $b$ is left in any run: each was taken in this round or an earlier one. A key
+is taken from all runs that have it in the same round, the first whose bound is not below it, and is appended once with
+the sum of its counts. Later rounds append keys above $b$ only, so the result is sorted. The run that sets the bound
+uses up its block, and the last round takes everything: the merge ends. $\blacksquare$
 
-With $R$ runs and blocks of $M / R$ keys the merge holds about $M$ keys at a time. Each order reads and writes the text
-a constant number of times: the time is $O(n T \log M)$ for sorting and merging pieces plus the look-ups.
+The result is a run, so merging again keeps the counts right, and the last result is the level. A merge of up to 16 runs
+holds a block of $M / 16$ keys of each, and reads and writes every key once. There are $\lceil \log_{16} (T/M) \rceil$
+merges one after the other, two for a text 256 times as long as a piece, and the time is proportional to the text for
+each of them, besides sorting the pieces and looking up.
 
 ## In practice
 
@@ -40,6 +42,7 @@ machines. On a fast disk, counting there takes a little longer than in memory, f
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -111,21 +114,22 @@ def count_stream(
     for start, stop in _pieces(T + 1, piece_length):
         ranks.append(np.zeros(stop - start, np.int64))
     for n in range(1, order + 1):
-        runs: list[tuple[Column, Column]] = []
+        runs: list[Run] = []
         for start, stop in _pieces(T, piece_length):
             wanted, _ = _keys(ids, ranks, n, vocab_size, bos, start, stop)
             if not len(wanted):
                 continue
             keys, _, _, counts = distinct(wanted)
-            runs.append((Column(folder / f"run{len(runs)}"), Column(folder / f"run{len(runs)}n")))
+            runs.append(_new_run(folder))
             runs[-1][0].append(keys)
             runs[-1][1].append(counts)
-        level_keys, level_counts = Column(folder / f"keys{n}"), Column(folder / f"counts{n}")
-        for keys, counts in _merged(runs, piece_length):
-            level_keys.append(keys)
-            level_counts.append(counts)
-        if not len(level_keys):
+        if not runs:
             raise ValueError(f"n-grams of order {order} need a sentence of at least {n - 1} tokens after bos, got none")
+        while len(runs) > 1:
+            runs = [_merge(runs[i : i + FAN_IN], folder, piece_length) for i in range(0, len(runs), FAN_IN)]
+        level_keys, level_counts = runs.pop()
+        level_keys.path = level_keys.path.rename(folder / f"keys{n}")
+        level_counts.path = level_counts.path.rename(folder / f"counts{n}")
         longer, suffixes = Column(folder / f"ranks{n}"), level_keys.mapped_like(folder / f"suffixes{n}")
         keys, counts, starts = level_keys.mapped(), level_counts.mapped(), []
         for start, stop in _pieces(T, piece_length):
@@ -142,8 +146,7 @@ def count_stream(
             starts = [np.empty(0, np.int64)]
         levels.append(Level(keys, counts, suffixes, np.concatenate(starts), n_contexts, vocab_size, bos))
         n_contexts = len(keys)
-        for column in (ranks, *(column for run in runs for column in run)):
-            column.path.unlink()
+        ranks.path.unlink()
         ranks = longer
     ids.path.unlink()
     ranks.path.unlink()
@@ -174,6 +177,11 @@ class Column:
         return np.memmap(path, "<i8", "w+", shape=(len(self),))
 
 
+Run = tuple[Column, Column]  # keys, which rise, and their counts
+FAN_IN = 16
+_names = count()
+
+
 def _pieces(n: int, length: int) -> Iterator[tuple[int, int]]:
     return ((start, min(start + length, n)) for start in range(0, n, length))
 
@@ -192,18 +200,32 @@ def _keys(
     return (contexts * vocab_size + last)[there], present
 
 
-def _merged(
-    runs: list[tuple[Column, Column]], length: int
-) -> Iterator[tuple[Int[np.ndarray, " K"], Int[np.ndarray, " K"]]]:
-    """The distinct keys of sorted runs, in order and in blocks, with the sums of their counts."""
-    block = max(length // max(len(runs), 1), 1)
-    at, ends = [0] * len(runs), [len(keys) for keys, _ in runs]
-    while at != ends:
-        blocks = [keys.read(a, min(a + block, end)) for (keys, _), a, end in zip(runs, at, ends, strict=True)]
-        bounds = [int(keys[-1]) for keys, a, end in zip(blocks, at, ends, strict=True) if a + block < end]
+def _new_run(folder: Path) -> Run:
+    name = next(_names)
+    return Column(folder / f"run{name}"), Column(folder / f"run{name}counts")
+
+
+def _merge(runs: list[Run], folder: Path, length: int) -> Run:
+    """One run from several, which are deleted."""
+    keys, counts = _new_run(folder)
+    block = max(length // FAN_IN, 1)
+    at, sizes = [0] * len(runs), [len(run[0]) for run in runs]
+    none = np.empty(0, np.int64)
+    fronts = [(none, none)] * len(runs)  # keys and counts that were read and not taken
+    while at != sizes or any(len(front[0]) for front in fronts):
+        for i, run in enumerate(runs):
+            if not len(fronts[i][0]) and at[i] < sizes[i]:
+                stop = min(at[i] + block, sizes[i])
+                fronts[i] = (run[0].read(at[i], stop), run[1].read(at[i], stop))
+                at[i] = stop
+        bounds = [int(front[0][-1]) for front, a, size in zip(fronts, at, sizes, strict=True) if a < size]
         bound = min(bounds, default=np.iinfo(np.int64).max)
-        taken = [int(np.searchsorted(keys, bound, side="right")) for keys in blocks]
-        counts = [run[1].read(a, a + n) for run, a, n in zip(runs, at, taken, strict=True)]
-        at = [a + n for a, n in zip(at, taken, strict=True)]
-        keys, _, ranks, _ = distinct(np.concatenate([keys[:n] for keys, n in zip(blocks, taken, strict=True)]))
-        yield keys, np.bincount(ranks, np.concatenate(counts)).astype(np.int64)
+        taken = [int(np.searchsorted(front[0], bound, side="right")) for front in fronts]
+        found, _, ranks, _ = distinct(np.concatenate([front[0][:k] for front, k in zip(fronts, taken, strict=True)]))
+        added = np.concatenate([front[1][:k] for front, k in zip(fronts, taken, strict=True)])
+        keys.append(found)
+        counts.append(np.bincount(ranks, added).astype(np.int64))
+        fronts = [(front[0][k:], front[1][k:]) for front, k in zip(fronts, taken, strict=True)]
+    for column in (column for run in runs for column in run):
+        column.path.unlink()
+    return keys, counts
