@@ -105,6 +105,33 @@ def test_check_shows_the_line_of_an_error_and_the_beginning_of_long_output(fp):
     assert "    10 ?[2J\n    and 9 lines more\n" in out
 
 
+def test_a_printed_line_is_wrapped_and_not_cut_at_the_width(fp):
+    fp("start", "sample/01")
+    warning = "exercises/sample/e01_mean.py:7: RuntimeWarning: invalid value encountered in divide"
+    MEAN.write_text(f"print({warning!r})\nprint()\nprint('  return', 99 * 'x')\n" + SUM, "utf8")
+    _, out, _ = fp("check", "sample/01")
+    lines = out.splitlines()
+    shown = lines[lines.index("  Your file printed:") + 1 :]
+    assert shown[:6] == [
+        "    exercises/sample/e01_mean.py:7: RuntimeWarning: invalid value encountered",
+        "      in divide",
+        "",
+        "      return",
+        "      " + 74 * "x",
+        "      " + 25 * "x",
+    ]
+    assert shown[6].startswith("    adding")
+
+
+def test_long_output_is_cut_however_few_lines_it_has(fp):
+    fp("start", "sample/01")
+    MEAN.write_text("print('word ' * 1000)\n1 / 0\n", "utf8")
+    _, out, _ = fp("check", "sample/01")
+    assert len(out.splitlines()) < 25
+    assert out.count("word") == 11 * 15, "eleven of the lines that 5000 characters take, 15 words each"
+    assert "    and 56 lines more\n" in out
+
+
 def test_check_without_a_name_grades_all_that_is_started_and_succeeds_only_if_all_pass(fp):
     fp("start", "sample/01")
     MEAN.write_text(RIGHT, "utf8")
@@ -152,8 +179,9 @@ def test_hints_come_one_at_a_time(fp):
     )
     assert "Divide sum(x) by len(x)" in fp("hint", "sample/01")[1]
     last = fp("hint", "sample/01")[1]
-    assert "these are all the hints" in last
-    assert "1. How many" in last
+    assert last.splitlines()[0] == "sample/01  The mean of some numbers  no more hints; the last was"
+    assert "Divide sum(x) by len(x)" in last
+    assert "How many" not in last
     assert "fp solution sample/01 --spoil" in last
 
 

@@ -7,6 +7,7 @@ environment that holds one stage and its ancestors these are the exercises of th
 """
 
 import ast
+import doctest
 import importlib
 import sys
 from importlib.util import find_spec
@@ -110,6 +111,18 @@ def test_the_stub_is_the_statement_and_the_signature_without_the_answer(exercise
     assert [ast.unparse(n) for n in given.body[1:]] == ["raise NotImplementedError"]
     assert "MISTAKES" not in exercise.stub()
     assert "HINTS" not in exercise.solution()
+
+
+@each
+def test_the_examples_of_a_stub_use_only_what_it_imports(exercise, module):
+    """They hold in the learner's file too, once the function is written."""
+    names = {}
+    exec(compile(exercise.stub(), exercise.file_name, "exec", dont_inherit=True), names)
+    names[exercise.function] = reference = getattr(module, exercise.function)
+    examples = doctest.DocTestParser().get_doctest(reference.__doc__, names, exercise.function, None, None)
+    said = []
+    doctest.DocTestRunner(verbose=False).run(examples, out=said.append)
+    assert not said, "".join(said)
 
 
 @each

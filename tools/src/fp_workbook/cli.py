@@ -265,14 +265,13 @@ def _show(exercise: Exercise, verdict: Verdict, workspace: Workspace, *, brief: 
         console.print()
         _say(("  What happened, most likely:", "bold"))
         _prose(verdict.misconception)
-    printed = verdict.output.rstrip().splitlines()
+    printed = _fitted(verdict.output)
     if printed:
         console.print()
         _say(("  Your file printed:", "dim"))
         cut = len(printed) > SHOWN
         for line in printed[: SHOWN - cut]:
-            text = Text("    " + "".join(c if c.isprintable() or c == "\t" else "?" for c in line))
-            console.print(text, no_wrap=True, overflow="ellipsis")
+            _say(line)
         if cut:
             _say((f"    and {len(printed) - SHOWN + 1} lines more", "dim"))
     if brief:
@@ -284,6 +283,16 @@ def _show(exercise: Exercise, verdict: Verdict, workspace: Workspace, *, brief: 
         _say(("  hint      ", "dim"), f"fp hint {exercise.id}")
     else:
         _say(("  solution  ", "dim"), f"fp solution {exercise.id}")
+
+
+def _fitted(output: str) -> list[str]:
+    """What a file printed in lines that fit the width; one that continues another stands further in."""
+    lines = []
+    for line in output.rstrip().splitlines():
+        text = Text("".join(c if c.isprintable() or c == "\t" else "?" for c in line), tab_size=8)
+        pieces = text.wrap(console, max(console.width - 6, 20))
+        lines += [(("      " if i else "    ") + piece.plain).rstrip() for i, piece in enumerate(pieces)]
+    return lines
 
 
 @app.command()
@@ -329,9 +338,8 @@ def hint(target: One) -> None:
         given = workspace.next_hint(exercise)
         total = len(exercise.hints)
         if before == total:
-            _say((exercise.id, "bold"), f"  {exercise.title}", ("  these are all the hints", "dim"))
-            for number, text in enumerate(exercise.hints, start=1):
-                _prose(f"{number}. {text}")
+            _say((exercise.id, "bold"), f"  {exercise.title}", ("  no more hints; the last was", "dim"))
+            _prose(exercise.hints[-1])
             _say(("  solution  ", "dim"), f"fp solution {exercise.id} --spoil")
         else:
             _say((exercise.id, "bold"), f"  {exercise.title}", (f"  hint {given} of {total}", "dim"))

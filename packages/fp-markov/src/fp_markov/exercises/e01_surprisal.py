@@ -105,9 +105,7 @@ def check(learner: Any) -> None:
         assert isinstance(got, dict), f"expected a dict of nine answers, got {got!r:.80}"
         for key, expected in surprise_in_bits(p_u).items():
             assert key in got, f"the answer {key!r} is missing; got the answers {sorted(map(str, got))}"
-            assert _same(got[key], expected), (
-                f"for p_u = {p_u}, {key!r} is {_short(expected)}; got {got[key]!r:.80}. {_WHY[key]}"
-            )
+            assert _same(got[key], expected), f"{_what_is_wrong(p_u, key, expected, got[key])} {_WHY[key]}"
 
 
 def _same(got: Any, expected: float | str | list[str]) -> bool:
@@ -116,11 +114,23 @@ def _same(got: Any, expected: float | str | list[str]) -> bool:
             return math.isclose(got, expected, rel_tol=1e-9)  # far above rounding, far below any other answer
         except (TypeError, ValueError):
             return False
-    return type(got) is type(expected) and got == expected
+    return isinstance(got, type(expected)) and got == expected
 
 
-def _short(answer: float | str | list[str]) -> str:
-    return f"{answer:.6g}" if isinstance(answer, float) else repr(answer)
+def _what_is_wrong(p_u: float, key: str, expected: float | str | list[str], got: Any) -> str:
+    if not isinstance(expected, str):
+        return f"for p_u = {p_u}, {key!r} is {_short(expected)}; got {_short(got)}."
+    if not isinstance(got, str) or list(got) != sorted(set(got) & set("ABCDEF")):
+        return f"{key!r} is a string of letters from A to F in alphabetical order; got {_short(got)}."
+    letter = min(set(got) ^ set(expected))  # one alone: the other letters remain to be thought about
+    if letter in got:
+        return f"your {key!r} is {got!r}, but statement {letter} is true: no example breaks it."
+    return f"your {key!r} is {got!r}, but statement {letter} is false too: some example breaks it."
+
+
+def _short(answer: Any) -> str:
+    # ten digits show every difference that `_same` sees
+    return f"{answer:.10g}" if isinstance(answer, float) else f"{answer!r:.80}"
 
 
 def _in_nats(p_u: float) -> dict[str, float | str | list[str]]:

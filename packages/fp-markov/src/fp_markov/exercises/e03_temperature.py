@@ -61,6 +61,7 @@ def predict(g: float, k: int, T: float) -> dict[str, float | list[str]]:
     --------
     At temperature 1 a gap of ln 8 means that the best token is 8 times as likely as each other one:
 
+    >>> import math
     >>> answers = predict(g=math.log(8), k=4, T=1.0)
     >>> round(answers["odds"], 9)
     8.0
@@ -108,7 +109,7 @@ def check(learner: Any) -> None:
             assert key in got, f"the answer {key!r} is missing; got the answers {sorted(map(str, got))}"
             assert _same(got[key], expected), (
                 f"a gap of {g:.6g} nats to {k} others at temperature {T:g}: {key!r} is {_short(expected)}; got "
-                f"{got[key]!r:.80}. {_WHY[key]}"
+                f"{_short(got[key])}. {_WHY[key]}"
             )
 
 
@@ -121,8 +122,9 @@ def _same(got: Any, expected: float | list[str]) -> bool:
     return isinstance(got, list) and got == expected
 
 
-def _short(answer: float | list[str]) -> str:
-    return f"{answer:.6g}" if isinstance(answer, float) else repr(answer)
+def _short(answer: Any) -> str:
+    # ten digits show every difference that `_same` sees
+    return f"{answer:.10g}" if isinstance(answer, float) else f"{answer!r:.80}"
 
 
 def _times_temperature(g: float, k: int, T: float) -> dict[str, float | list[str]]:

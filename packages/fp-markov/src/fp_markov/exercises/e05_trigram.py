@@ -18,6 +18,7 @@ A dictionary and one pass over the text are fine here. `fp_markov.counting` show
 a token.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,11 @@ import numpy as np
 HINTS = (
     "How many trigrams has a text of T tokens? List them for the text 0 1 0 1 2 0 1 on paper, grouped by their first "
     "two tokens.",
+    "Count first, divide at the end. A dictionary can hold a row of `vocab_size` counts for each pair: what does one "
+    "trigram change in it, and what if its pair is new? By which number must a row be divided to sum to one?",
     "Walk over `zip(ids[:-2], ids[1:-1], ids[2:])`: two tokens of context and the one that follows. Give each pair a "
-    "row of `vocab_size` zeros when you first meet it, and add one at the token that follows.",
-    "At the end divide each row by its own sum. That sum counts how often the pair was followed by a token.",
+    "row of zeros when you first meet it, and add one at the token that follows. At the end divide each row by its own "
+    "sum, which counts how often the pair was followed by a token.",
 )
 
 
@@ -87,9 +90,15 @@ def check(learner: Any) -> None:
             f"yours has the contexts {list(got)[:9]!r:.200}"
         )
         extra = [context for context in got if context not in contexts]
+        around = set(pairwise([*ids[-2:].tolist(), *ids[:1].tolist()]))  # the last pair; last and first token
         assert not extra, (
             f"in {text} no token ever follows {extra[0]!r:.80}, so there is nothing to estimate, but your "
-            "dictionary has this context. The text's end is not followed by its beginning."
+            "dictionary has this context. "
+            + (
+                "A text's last pair has no next token, and its end is not followed by its beginning."
+                if around.issuperset(extra)
+                else "Leave such pairs out."
+            )
         )
         for a, b in sorted(contexts):
             row = got[a, b]
@@ -137,6 +146,10 @@ def _latest_token_first(ids: np.ndarray, vocab_size: int) -> dict[tuple[int, int
     return {(b, a): row for (a, b), row in trigram(ids, vocab_size).items()}
 
 
+def _reads_backwards(ids: np.ndarray, vocab_size: int) -> dict[tuple[int, int], np.ndarray]:
+    return trigram(ids[::-1], vocab_size)
+
+
 def _keeps_the_last_pair(ids: np.ndarray, vocab_size: int) -> dict[tuple[int, int], np.ndarray]:
     pairs = zip(ids[:-1].tolist(), ids[1:].tolist(), strict=True)
     return {pair: np.zeros(vocab_size) for pair in pairs} | trigram(ids, vocab_size)
@@ -164,6 +177,11 @@ MISTAKES = (
         "trigrams.",
     ),
     (_latest_token_first, "Your contexts stand in reverse. A context (a, b) reads as the text does: a comes before b."),
+    (
+        _reads_backwards,
+        "You read the text from its end, so each row tells which token stands in front of the pair. A language model "
+        "predicts the one that comes after it: read forwards.",
+    ),
     (
         _keeps_the_last_pair,
         "You list a pair that no token follows; its row of zeros is no distribution. A pair becomes a context when "

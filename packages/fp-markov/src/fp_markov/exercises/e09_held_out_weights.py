@@ -16,8 +16,8 @@ held-out text is scored from its second token on; its first serves as context on
 
 The weights are found by expectation-maximisation (EM). Begin with equal ones. In each step, ask for every scored token
 which share of its probability each component contributed; these shares add up to one for each token. The mean of a
-component's shares over all scored tokens is its new weight. No step lowers the likelihood, and since the logarithm of
-the likelihood is concave in the weights, the steps climb to its maximum.
+component's shares over all scored tokens is its new weight. No step lowers the likelihood; started with all weights
+positive, the steps climb to its maximum (not proven here).
 
 Whatever the training text cannot decide (the weights of a mixture, the amount of smoothing, when to stop) is decided on
 held-out text, in large models too. Their mixture-of-experts layers began as mixtures like this one, with weights that a
@@ -45,14 +45,14 @@ def held_out_weights(train: np.ndarray, held_out: np.ndarray, vocab_size: int, n
     Parameters
     ----------
     train
-        The text to count: token ids in `[0, vocab_size)`, shape `(N,)`. Every token of the vocabulary occurs before its
-        last place, so there is no unseen context.
+        The text to count: token ids in `[0, vocab_size)`, shape `(N,)`. Every token of the vocabulary occurs in this
+        text before the text's last token, so there is no unseen context.
     held_out
         The text to fit the weights on: token ids, at least two.
     vocab_size
         V, the number of tokens that could occur.
     n_steps
-        Number of steps, 0 or more. Before the first the weights are equal.
+        Number of steps, 0 or more. With 0 the weights are the equal ones at the beginning.
 
     Returns
     -------
@@ -61,11 +61,11 @@ def held_out_weights(train: np.ndarray, held_out: np.ndarray, vocab_size: int, n
 
     Examples
     --------
-    The components give 1/2, 2/3 and 1 to token 0 after 1, and 1/2, 1/3 and 2/3 to token 1 after 0. With equal weights
-    their shares are 3/13, 4/13, 6/13 and 3/9, 2/9, 4/9. One step takes the means:
+    The components give 1/2, 1/3 and 1/4 to token 1 after 0, and 1/2, 1/3 and 1 to token 1 after 1. With equal weights
+    their shares are 6/13, 4/13, 3/13 and 3/11, 2/11, 6/11. One step takes the means:
 
-    >>> held_out_weights(np.array([0, 1, 0, 0, 1, 0]), np.array([1, 0, 1]), vocab_size=2, n_steps=1).round(3).tolist()
-    [0.282, 0.265, 0.453]
+    >>> held_out_weights(np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 1]), vocab_size=2, n_steps=1).round(3).tolist()
+    [0.367, 0.245, 0.388]
     """
     unigram = np.bincount(train, minlength=vocab_size) / len(train)
     bigram = np.zeros((vocab_size, vocab_size))
@@ -96,12 +96,12 @@ def check(learner: Any) -> None:
         return got.copy()
 
     got = ask(_TRAIN, _HELD_OUT, 2, 0)
-    assert np.allclose(got, 1 / 3), f"before the first step the weights are equal, got {got.tolist()}"
+    assert np.allclose(got, 1 / 3), f"with n_steps = 0 the weights are equal, got {got.tolist()}"
     got = ask(_TRAIN, _HELD_OUT, 2, 1)
-    expected = np.array([[3 / 13, 4 / 13, 6 / 13], [3 / 9, 2 / 9, 4 / 9]]).mean(axis=0)
+    expected = np.array([[6 / 13, 4 / 13, 3 / 13], [3 / 11, 2 / 11, 6 / 11]]).mean(axis=0)
     assert np.allclose(got, expected, rtol=0, atol=1e-9), (
-        "counted on 0 1 0 0 1 0, the components give 1/2, 2/3, 1 to token 0 after 1, and 1/2, 1/3, 2/3 to token 1 "
-        f"after 0, the scored tokens of the held-out text 1 0 1. One step gives the mean shares "
+        "counted on 0 0 0 0 1 1, the components give 1/2, 1/3, 1/4 to token 1 after 0, and 1/2, 1/3, 1 to token 1 "
+        f"after 1, the scored tokens of the held-out text 0 1 1. One step gives the mean shares "
         f"{expected.round(4).tolist()}, got {got.round(4).tolist()}"
     )
 
@@ -131,7 +131,9 @@ def check(learner: Any) -> None:
     )
 
 
-_TRAIN, _HELD_OUT = np.array([0, 1, 0, 0, 1, 0]), np.array([1, 0, 1])
+# short enough for a pencil, and every mistake gives other weights after one step: a token that follows itself in the
+# held-out text and one that does not, and the last token of the training text among the contexts
+_TRAIN, _HELD_OUT = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 1, 1])
 
 
 def _texts() -> tuple[np.ndarray, np.ndarray]:
@@ -166,6 +168,13 @@ def _climb(P: np.ndarray, n_steps: int) -> np.ndarray:
     for _ in range(n_steps):
         weights = np.asarray((weights * P / (P @ weights)[:, None]).mean(axis=0))
     return weights
+
+
+def _divides_by_all_occurrences(train: np.ndarray, held_out: np.ndarray, vocab_size: int, n_steps: int) -> np.ndarray:
+    P = _probabilities(train, held_out, vocab_size)
+    last = train[-1]
+    P[held_out[:-1] == last, 2] *= 1 - 1 / (train == last).sum()
+    return _climb(P, n_steps)
 
 
 def _fits_on_the_training_text(train: np.ndarray, held_out: np.ndarray, vocab_size: int, n_steps: int) -> np.ndarray:
@@ -206,6 +215,11 @@ def _forgets_the_weights(train: np.ndarray, held_out: np.ndarray, vocab_size: in
 
 
 MISTAKES = (
+    (
+        _divides_by_all_occurrences,
+        "You divide by how often v occurs. The text's last token has no next token: divide by how often v is followed "
+        "by one, the sum of N(vu) over all u, so that each row of the bigram sums to one.",
+    ),
     (
         _fits_on_the_training_text,
         "You score the training text. It knows every one of its bigrams, so the weights run to the highest order: "
