@@ -338,6 +338,10 @@ CONSTRUCTS = {
         ```sh
         echo $HOME
         ```
+
+        | | doubled |
+        | --- | --- |
+        | one | two |
         """
 
         def double(n: int) -> int:
@@ -519,7 +523,7 @@ def test_every_page_leads_to_the_ledger_and_every_claim_to_its_entry(small_book)
         ("tests/test_section.py", "", "section.py:6: small.even is claimed but no test checks it"),
         (
             "tests/test_more.py",
-            "import pytest\npytestmark = pytest.mark.claim('small.odd')",
+            "import pytest\n@pytest.mark.claim('small.odd')\ndef test_odd():\n    pass",
             "test_more.py:2: small.odd is checked but nowhere claimed",
         ),
         (
@@ -977,3 +981,12 @@ def test_a_table_in_its_box_is_still_read_as_a_table(small_book, browser):
         assert page.locator(".generated").get_by_role("table").count() == 1
         assert page.locator(".generated table").evaluate("e => getComputedStyle(e).display") == "table"
         assert page.locator(".generated").get_by_role("img", name="Doubles.").count() == 1
+
+
+@pytest.mark.slow
+def test_a_table_whose_first_heading_is_empty_keeps_its_columns(small_book, browser):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{small_book.as_uri()}/fp_small/section.html")
+        heading, cell = (page.get_by_text(text, exact=True).bounding_box() for text in ("doubled", "two"))
+        assert heading["x"] == cell["x"]

@@ -1,5 +1,6 @@
 """Mirrors src/fp_workbook/cli.py: the commands as a learner types them, on the sample's two exercises."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -103,6 +104,24 @@ def test_check_shows_the_line_of_an_error_and_the_beginning_of_long_output(fp):
     assert "  Line 3: ZeroDivisionError: division by zero" in out
     assert f"{MEAN}:3" in out
     assert "    10 ?[2J\n    and 9 lines more\n" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("raise ValueError('a\\x1b[31mred\\x1b[2J')\n", "Line 1: ValueError: a?[31mred?[2J"),
+        ("raise ValueError('half of a pair \\ud800')\n", "Line 1: ValueError: half of a pair ?"),
+        ("def mean(x):\n    return '\\x1b]0;title\\x07'\n", "the mean of [1.0, 2.0, 6.0] is a number, 3.0; got '"),
+        ("class A:\n    __repr__ = lambda self: '\\x9b2J'\nmean = lambda x: A()\n", "a number, 3.0; got ?2J"),
+    ],
+)
+def test_a_terminal_obeys_nothing_that_an_error_says(fp, text, sentence):
+    fp("start", "sample/01")
+    MEAN.write_text(text, "utf8")
+    code, out, _ = fp("check", "sample/01")
+    assert code == 1
+    assert sentence in out
+    assert all(c.isprintable() or c == "\n" for c in out)
 
 
 def test_a_printed_line_is_wrapped_and_not_cut_at_the_width(fp):
@@ -250,7 +269,8 @@ def test_an_id_may_be_written_in_several_ways(fp):
 def test_damaged_progress_is_reported_and_kept(fp):
     Path("exercises").mkdir()
     file = Path("exercises/.progress.json")
-    for text in ("{", "[]", '{"passed": {}, "hints": []}', '{"passed": [], "hints": {"a": "b"}}'):
+    hints = ('{"a": "b"}', '{"sample/01": -5}', '{"sample/01": true}', '{"sample/01": 1.0}')
+    for text in ("{", "[]", '{"passed": {}, "hints": []}', *(f'{{"passed": [], "hints": {h}}}' for h in hints)):
         file.write_text(text, "utf8")
         code, _, err = fp("hint", "sample/01")
         assert code == 1
@@ -258,12 +278,53 @@ def test_damaged_progress_is_reported_and_kept(fp):
         assert file.read_text("utf8") == text
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(fp):
+@pytest.mark.parametrize("words", [["start", "sample"], ["check"], ["check", "sample/01"], ["hint", "sample/01"]])
+def test_a_file_in_the_place_of_the_folder_is_one_line(fp, words):
     Path("exercises").write_text("a file is in the way", "utf8")
-    code, _, err = fp("start", "sample")
-    assert code == 1
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    code, out, err = fp(*words)
+    assert (code, out) == (1, "")
+    assert err == "error: exercises is a file, where the folder of your exercises goes; move it away\n"
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """A call makes every file and folder read-only, for root too."""
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    original = Path.open
+
+    def opens(path, mode="r", *rest, **options):
+        return refuse(path) if set(mode) & set("wax+") else original(path, mode, *rest, **options)
+
+    def read_only():
+        monkeypatch.setattr(Path, "open", opens)
+
+    return read_only
+
+
+def test_what_cannot_be_written_is_named_by_its_own_name(fp, read_only):
+    read_only()
+    assert fp("start", "sample/01") == (1, "", f"error: Permission denied: {MEAN}\n")
+
+
+def test_an_answer_is_shown_where_it_cannot_be_recorded(fp, read_only):
+    note = f"not recorded: Permission denied: {Path('exercises/.progress.json')}\n"
+    fp("start", "sample/01")
+    MEAN.write_text(RIGHT, "utf8")
+    solution = exercises.discover("sample")[1].solution()
+    MEAN.with_name("e02_log_softmax.py").write_text(solution, "utf8")
+    read_only()
+    code, out, err = fp("check", "sample/01")
+    assert (code, err) == (0, "")
+    assert out == f"sample/01  The mean of some numbers  passed\n  solution  fp solution sample/01\n{note}"
+    code, out, _ = fp("check")
+    assert (code, out.count(note)) == (0, 1)
+    assert out.endswith(f"\n2 of 2 passed\n{note}")
+    code, out, err = fp("hint", "sample/01")
+    assert (code, err) == (0, "")
+    assert out == f"sample/01  The mean of some numbers  hint 1 of 2\n  How many numbers are there?\n{note}"
 
 
 def test_no_stage_with_exercises(fp, monkeypatch):

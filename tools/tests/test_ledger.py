@@ -1,7 +1,5 @@
 """Mirrors src/fp_workbook/ledger.py: each kind of mismatch, on a small tree made for it."""
 
-from textwrap import dedent
-
 import pytest
 
 from fp_workbook import ledger
@@ -31,7 +29,8 @@ from pytest import mark
 def test_sum():
     pass
 
-@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.claim("markov.step"))])
+@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.skip)])
+@pytest.mark.claim("markov.step")
 @mark.claim("markov.sum")
 def test_step(n):
     pass
@@ -55,6 +54,10 @@ def rewrite(tree, old, new, *, file="packages/fp-markov/src/fp_markov/chain.py")
     path.write_text(text.replace(old, new), "utf8")
 
 
+def write_tests(tree, text, *, name="test_more.py"):
+    (tree / "tests-integration" / name).write_text(f"import pytest\n{text}\n", "utf8")
+
+
 def test_claims_and_checks_that_meet_are_filed_with_their_places(tree):
     book = ledger.Ledger.read(tree)
     assert book.mismatches() == []
@@ -64,8 +67,8 @@ def test_claims_and_checks_that_meet_are_filed_with_their_places(tree):
     }
     tests = "packages/fp-markov/tests/test_chain.py"
     assert {label: [(check.place, check.test) for check in checks] for label, checks in book.checks.items()} == {
-        "markov.sum": [(f"{tests}:5", "test_sum"), (f"{tests}:10", "test_step")],
-        "markov.step": [(f"{tests}:9", "test_step")],
+        "markov.sum": [(f"{tests}:5", "test_sum"), (f"{tests}:11", "test_step")],
+        "markov.step": [(f"{tests}:10", "test_step")],
     }
 
 
@@ -74,28 +77,64 @@ def test_a_check_shows_the_whole_test_with_its_decorators(tree):
     assert check.source == CHECKS.strip().rpartition("\n\n")[2]
 
 
-def test_a_mark_on_a_class_or_on_no_test_shows_what_carries_it(tree):
-    (tree / "tests-integration/test_more.py").write_text(
-        dedent("""
-            import pytest
+STEP = '@pytest.mark.claim("markov.step")'
 
-            CASES = [
-                pytest.param(2, marks=pytest.mark.claim("markov.step")),
-            ]
 
-            class TestMore:
-                pytestmark = pytest.mark.claim("markov.step")
-
-                @pytest.mark.claim("markov.step")
-                def test_one(self):
-                    pass
-        """),
-        "utf8",
+def test_a_check_may_be_a_method_of_a_class_of_tests(tree):
+    write_tests(
+        tree, f"class TestMore:\n    class TestStep:\n        {STEP}\n        def test_one(self):\n            pass"
     )
-    _, cases, group, method = ledger.Ledger.read(tree).checks["markov.step"]
-    assert (cases.test, cases.source.split("\n")[0]) == ("", "CASES = [")
-    assert (group.test, group.source.split("\n")[0]) == ("TestMore", "class TestMore:")
-    assert (method.test, method.source.split("\n")[-1]) == ("TestMore.test_one", "    pass")
+    _, method = ledger.Ledger.read(tree).checks["markov.step"]
+    assert method.test == "TestMore.TestStep.test_one"
+    assert method.source == f"{STEP}\ndef test_one(self):\n    pass"
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "MARK\ndef helper():\n    pass",
+        "MARK\ndef fixture_test_it():\n    pass",
+        "MARK\n@pytest.mark.skip\ndef test_it():\n    pass",
+        "@pytest.mark.skip(reason='later')\nMARK\ndef test_it():\n    pass",
+        "pytestmark = pytest.mark.skip(reason='later')\nMARK\ndef test_it():\n    pass",
+        "pytestmark = [pytest.mark.slow, pytest.mark.skip]\nMARK\ndef test_it():\n    pass",
+        "@pytest.mark.skip\nclass TestIt:\n    MARK\n    def test_it(self):\n        pass",
+        "class TestIt:\n    pytestmark = pytest.mark.skip\n    MARK\n    def test_it(self):\n        pass",
+        "class Cases:\n    MARK\n    def test_it(self):\n        pass",
+        "def test_it():\n    CALL",
+        "def test_it():\n    MARK\n    def test_within():\n        pass",
+        "MARK\nclass TestIt:\n    def test_it(self):\n        pass",
+        "pytestmark = CALL",
+        "@pytest.mark.parametrize('n', [pytest.param(2, marks=CALL)])\ndef test_it(n):\n    pass",
+    ],
+)
+def test_a_mark_on_what_never_runs_as_a_test_checks_nothing(tree, test):
+    write_tests(tree, test.replace("MARK", STEP).replace("CALL", STEP[1:]))
+    book = ledger.Ledger.read(tree)
+    assert len(book.checks["markov.step"]) == 1, "the one of the tree"
+    (line,) = book.mismatches()
+    assert line.startswith("tests-integration/test_more.py:")
+    assert line.endswith(": a mark stands above a test that runs: def test_… in test_….py, not skipped")
+
+
+def test_a_mark_in_a_file_that_holds_no_tests_checks_nothing(tree):
+    write_tests(tree, f"{STEP}\ndef test_it():\n    pass", name="conftest.py")
+    (line,) = ledger.Ledger.read(tree).mismatches()
+    assert line.startswith("tests-integration/conftest.py:2: a mark stands above a test that runs")
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        "@pytest.mark.skipif(sys.platform == 'win32', reason='no such call')",
+        "@pytest.mark.parametrize('n', [pytest.param(1, marks=pytest.mark.skip), 2])",
+        "@pytest.mark.slow",
+    ],
+)
+def test_a_test_that_is_skipped_here_or_there_checks(tree, also):
+    write_tests(tree, f"{STEP}\n{also}\ndef test_it(n=1):\n    pass")
+    book = ledger.Ledger.read(tree)
+    assert (len(book.checks["markov.step"]), book.mismatches()) == (2, [])
 
 
 @pytest.mark.parametrize(
@@ -111,15 +150,15 @@ def test_a_mark_on_a_class_or_on_no_test_shows_what_carries_it(tree):
     ],
 )
 def test_the_kind_of_a_check_is_what_its_test_computes_with(tree, test, kind):
-    rewrite(tree, 'marks=pytest.mark.claim("markov.step")', "", file="packages/fp-markov/tests/test_chain.py")
-    text = test.replace("MARK", '@pytest.mark.claim("markov.step")')
-    (tree / "tests-integration/test_it.py").write_text(f"import pytest\n{text}\n", "utf8")
+    rewrite(tree, '@pytest.mark.claim("markov.step")\n', "", file="packages/fp-markov/tests/test_chain.py")
+    text = test.replace("MARK", STEP)
+    write_tests(tree, text)
     (check,) = ledger.Ledger.read(tree).checks["markov.step"]
     assert check.kind == kind
 
 
 def test_a_claim_without_a_check_is_a_mismatch(tree):
-    rewrite(tree, 'marks=pytest.mark.claim("markov.step")', "", file="packages/fp-markov/tests/test_chain.py")
+    rewrite(tree, '@pytest.mark.claim("markov.step")\n', "", file="packages/fp-markov/tests/test_chain.py")
     (line,) = ledger.Ledger.read(tree).mismatches()
     assert line.endswith("chain.py:15: markov.step is claimed but no test checks it")
 
@@ -127,7 +166,7 @@ def test_a_claim_without_a_check_is_a_mismatch(tree):
 def test_a_check_without_a_claim_is_a_mismatch(tree):
     rewrite(tree, "**Claim** `markov.step`.", "")
     (line,) = ledger.Ledger.read(tree).mismatches()
-    assert line.endswith("test_chain.py:9: markov.step is checked but nowhere claimed")
+    assert line.endswith("test_chain.py:10: markov.step is checked but nowhere claimed")
 
 
 def test_a_label_claimed_twice_is_a_mismatch(tree):
@@ -145,7 +184,15 @@ def test_a_label_of_another_stage_is_a_mismatch(tree):
 
 
 @pytest.mark.parametrize(
-    "spelling", ["**Claim.** No label.", "**Claim** markov.step.", "**Claim** (step). `markov.step`"]
+    "spelling",
+    [
+        "**Claim.** No label.",
+        "**Claim** markov.step.",
+        "**Claim** (step). `markov.step`",
+        "**claim** `markov.step`.",
+        "**CLAIM** `markov.step`.",
+        "__Claim__ `markov.step`.",
+    ],
 )
 def test_a_claim_without_a_label_in_its_place_is_a_mismatch(tree, spelling):
     rewrite(tree, "**Claim** `markov.step`.", spelling)
@@ -158,19 +205,17 @@ def test_a_mark_that_does_not_name_one_literal_label_is_a_mismatch(tree, argumen
         tree, '@mark.claim("markov.sum")', f"@mark.claim({arguments})", file="packages/fp-markov/tests/test_chain.py"
     )
     (line,) = ledger.Ledger.read(tree).mismatches()
-    assert line.endswith("test_chain.py:10: a mark names one label, as a literal string")
+    assert line.endswith("test_chain.py:11: a mark names one label, as a literal string")
 
 
 def test_a_check_may_stand_where_stages_meet(tree):
-    rewrite(tree, 'marks=pytest.mark.claim("markov.step")', "", file="packages/fp-markov/tests/test_chain.py")
-    (tree / "tests-integration/test_both.py").write_text(
-        'import pytest\npytestmark = pytest.mark.claim("markov.step")\n', "utf8"
-    )
+    rewrite(tree, '@pytest.mark.claim("markov.step")\n', "", file="packages/fp-markov/tests/test_chain.py")
+    write_tests(tree, f"{STEP}\ndef test_both():\n    pass")
     assert ledger.Ledger.read(tree).mismatches() == []
 
 
 def test_a_word_in_bold_or_a_comment_is_no_claim(tree):
-    rewrite(tree, "A section.", "A section of **Claims** and **Claimants**.")
+    rewrite(tree, "A section.", "A section of **Claims**, **claims** and **Claimants**.")
     rewrite(tree, "class Chain:", "# **Claim** `markov.comment`\nclass Chain:")
     assert ledger.Ledger.read(tree).mismatches() == []
 

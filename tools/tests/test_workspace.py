@@ -1,5 +1,7 @@
 """Mirrors src/fp_workbook/workspace.py: nothing that a learner wrote is lost."""
 
+import errno
+import json
 import os
 from pathlib import Path
 
@@ -55,15 +57,25 @@ def test_hints_are_counted_up_to_the_last(home):
     assert workspace.Workspace(home.folder).hints_given(EXERCISE) == 2
 
 
+@pytest.mark.parametrize("count", [-1, True, 1.0, "1", None])
+def test_a_number_of_hints_that_is_none_is_damage(home, count):
+    home.next_hint(EXERCISE)
+    file = home.folder / ".progress.json"
+    file.write_text(json.dumps({"passed": [], "hints": {EXERCISE.id: count}}))
+    with pytest.raises(ValueError, match="is damaged"):
+        home.hints_given(EXERCISE)
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(home, tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("old")
 
     def full(_):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match="no space left") as caught:
         workspace.write(file, "new")
+    assert caught.value.filename == str(file)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert file.read_text() == "old"

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -92,8 +92,13 @@ def _clear_errors() -> Iterator[None]:
 
 
 def _fail(message: str, code: int = 1) -> None:
-    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"error: {_printable(message)}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code) from None
+
+
+def _printable(text: str) -> str:
+    """Text from outside without what a terminal obeys instead of showing."""
+    return "".join(c if c.isprintable() or c in "\t\n" else "?" for c in text)
 
 
 def _say(*parts: str | Text | tuple[str, str]) -> None:
@@ -218,13 +223,15 @@ def check(target: Target = None) -> None:
     with _clear_errors():
         workspace = Workspace()
         chosen = _started(target, workspace)
-        verdicts = []
+        passed, notes = 0, set()
         for exercise in chosen:
-            verdicts.append(_grade(exercise, workspace))
-            _show(exercise, verdicts[-1], workspace, brief=len(chosen) > 1)
-        passed = sum(verdict.passed for verdict in verdicts)
+            verdict = _grade(exercise, workspace)
+            _show(exercise, verdict, workspace, brief=len(chosen) > 1)
+            notes |= _unrecorded(workspace.record, exercise, verdict.passed)
+            passed += verdict.passed
         if len(chosen) > 1:
             _say((f"\n{passed} of {len(chosen)} passed", "bold"))
+        _admit(notes)
     raise typer.Exit(0 if passed == len(chosen) else 1)
 
 
@@ -239,8 +246,21 @@ def _grade(exercise: Exercise, workspace: Workspace) -> Verdict:
     else:
         with _waiting(f"grading {exercise.id}"):
             verdict = grade(exercise, source, str(path.absolute()))
-    workspace.record(exercise, verdict.passed)
     return verdict
+
+
+def _unrecorded(record: Callable[..., object], *arguments: object) -> set[str]:
+    """Record what has been reached; why that cannot be, which is no reason to keep an answer back."""
+    try:
+        record(*arguments)
+    except OSError as error:
+        return {f"not recorded: {error.strerror}: {error.filename}"}
+    return set()
+
+
+def _admit(notes: set[str]) -> None:
+    for note in sorted(notes):
+        _say((note, "yellow"))
 
 
 @contextmanager
@@ -260,7 +280,7 @@ def _show(exercise: Exercise, verdict: Verdict, workspace: Workspace, *, brief: 
     if brief and verdict.kind in ("passed", "unwritten"):
         return
     if verdict.sentence and verdict.kind != "unwritten":
-        _wrapped(Text(verdict.sentence))
+        _wrapped(Text(_printable(verdict.sentence)))
     if verdict.misconception:
         console.print()
         _say(("  What happened, most likely:", "bold"))
@@ -289,7 +309,7 @@ def _fitted(output: str) -> list[str]:
     """What a file printed in lines that fit the width; one that continues another stands further in."""
     lines = []
     for line in output.rstrip().splitlines():
-        text = Text("".join(c if c.isprintable() or c == "\t" else "?" for c in line), tab_size=8)
+        text = Text(_printable(line), tab_size=8)
         pieces = text.wrap(console, max(console.width - 6, 20))
         lines += [(("      " if i else "    ") + piece.plain).rstrip() for i, piece in enumerate(pieces)]
     return lines
@@ -315,6 +335,7 @@ def watch(target: Target = None) -> None:
                             continue
                         _say((f"\n{time.strftime('%H:%M:%S')}", "dim"))
                         _show(exercise, verdict, workspace)
+                        _admit(_unrecorded(workspace.record, exercise, verdict.passed))
                     seen[exercise.id] = stamp
         except KeyboardInterrupt:
             _say("\nno longer watching")
@@ -334,16 +355,15 @@ def hint(target: One) -> None:
     """Give the next hint, a step further each time."""
     with _clear_errors():
         exercise, workspace = _select_one(target), Workspace()
-        before = workspace.hints_given(exercise)
-        given = workspace.next_hint(exercise)
-        total = len(exercise.hints)
-        if before == total:
+        before, total = workspace.hints_given(exercise), len(exercise.hints)
+        if before >= total:
             _say((exercise.id, "bold"), f"  {exercise.title}", ("  no more hints; the last was", "dim"))
             _prose(exercise.hints[-1])
             _say(("  solution  ", "dim"), f"fp solution {exercise.id} --spoil")
         else:
-            _say((exercise.id, "bold"), f"  {exercise.title}", (f"  hint {given} of {total}", "dim"))
-            _prose(exercise.hints[given - 1])
+            _say((exercise.id, "bold"), f"  {exercise.title}", (f"  hint {before + 1} of {total}", "dim"))
+            _prose(exercise.hints[before])
+        _admit(_unrecorded(workspace.next_hint, exercise))
 
 
 @app.command()

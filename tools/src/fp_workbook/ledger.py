@@ -2,9 +2,10 @@
 Which test checks which claim.
 
 A claim is a labelled statement in a docstring, written `Claim` in bold and the label as code, followed by its proof.
-A check is a test marked `@pytest.mark.claim("stage.label")` that could fail if the claim were false. `Ledger.read`
+A check is a test under `@pytest.mark.claim("stage.label")` that could fail if the claim were false. `Ledger.read`
 collects both from the source text, importing nothing, and `Ledger.mismatches` says where they do not meet: a claim
-without a check, a check without a claim, a label claimed twice, a label filed under another stage's name.
+without a check, a check without a claim, a label claimed twice, a label filed under another stage's name. It also says
+what looks like either and is not: a claim in another spelling, a mark on what is no test or is always skipped.
 
 Run `python -m fp_workbook.ledger` at the root of the repository.
 """
@@ -21,7 +22,7 @@ from typing import NamedTuple, Self
 
 __all__ = ["Check", "Ledger", "main"]
 
-CLAIM = re.compile(r"\*\*Claim\b[^*]*\*\*(?:\s+`(?P<label>[a-z]+\.[a-z0-9-]+)`)?")
+CLAIM = re.compile(r"(\*\*|__)claim(?![a-z]).*?\1(?:\s+`(?P<label>[a-z]+\.[a-z0-9-]+)`)?", re.IGNORECASE | re.DOTALL)
 
 
 class Check(NamedTuple):
@@ -30,9 +31,9 @@ class Check(NamedTuple):
     place: str
     """`path:line` of the mark."""
     test: str
-    """Name of the test, or of the class of tests; empty where the mark stands outside of both."""
+    """Name of the test, with that of its class before it."""
     source: str
-    """The text of what carries the mark."""
+    """The text of the test."""
     kind: str
     """`algebra` where the test computes with sympy, `property` where hypothesis draws its input, else `cases`."""
 
@@ -73,7 +74,7 @@ class Ledger:
             line = first_line + docstring.count("\n", 0, match.start())
             place = f"{path}:{line}"
             label = match["label"]
-            if label is None:
+            if label is None or not match[0].startswith("**Claim"):
                 self.malformed.append(f"{place}: a claim is written **Claim** `stage.label`, got {match[0]!r}")
                 continue
             if label.partition(".")[0] != stage:
@@ -84,12 +85,21 @@ class Ledger:
         """File the marks that a test file sets."""
         text = file.read_text("utf8")
         tree = ast.parse(text)
-        for mark, carrier, test in marks(tree):
+        found = running(tree) if file.match("test_*.py") else ()
+        carriers = {id(mark): (test, name) for test, name in found for mark in test.decorator_list}
+        for mark in ast.walk(tree):
+            if not isinstance(mark, ast.Call) or called(mark) != "claim":
+                continue
             place = f"{path}:{mark.lineno}"
             match mark.args:
                 case [ast.Constant(value=str(label))] if not mark.keywords:
-                    check = Check(place, test, source_of(carrier, text), kind_of(carrier, tree))
-                    self.checks[label].append(check)
+                    if id(mark) in carriers:
+                        test, name = carriers[id(mark)]
+                        self.checks[label].append(Check(place, name, source_of(test, text), kind_of(test, tree)))
+                    else:
+                        self.malformed.append(
+                            f"{place}: a mark stands above a test that runs: def test_… in test_….py, not skipped"
+                        )
                 case _:
                     self.malformed.append(f"{place}: a mark names one label, as a literal string")
 
@@ -116,24 +126,35 @@ def docstrings(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.body[0].lineno, text
 
 
-def marks(tree: ast.Module) -> Iterator[tuple[ast.Call, ast.stmt, str]]:
-    """Each mark, with the test, class or other statement that carries it, and the dotted name of a test or class."""
-
-    def walk(node: ast.AST, carrier: ast.stmt, name: str) -> Iterator[tuple[ast.Call, ast.stmt, str]]:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            carrier, name = node, f"{name}.{node.name}".removeprefix(".")
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("mark.claim"):
-            yield node, carrier, name
-        for child in ast.iter_child_nodes(node):
-            yield from walk(child, carrier, name)
-
-    for statement in tree.body:
-        yield from walk(statement, statement, "")
+def running(node: ast.Module | ast.ClassDef, above: str = "") -> Iterator[tuple[ast.FunctionDef, str]]:
+    """The tests of a file or a class that run, each with its dotted name."""
+    if skipped(node):
+        return
+    for part in node.body:
+        if isinstance(part, ast.ClassDef) and part.name.startswith("Test"):
+            yield from running(part, f"{above}{part.name}.")
+        elif isinstance(part, ast.FunctionDef) and part.name.startswith("test_") and not skipped(part):
+            yield part, above + part.name
 
 
-def source_of(node: ast.stmt, text: str) -> str:
+def skipped(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
+    """Whether all of a file, a class or a test is skipped, whatever the circumstances."""
+    marks = list(getattr(node, "decorator_list", []))
+    for part in node.body:
+        if isinstance(part, ast.Assign) and any(ast.unparse(target) == "pytestmark" for target in part.targets):
+            marks += part.value.elts if isinstance(part.value, ast.List | ast.Tuple) else [part.value]
+    return any(called(mark) == "skip" for mark in marks)
+
+
+def called(mark: ast.expr) -> str:
+    """The name of a mark: `claim` for `pytest.mark.claim(…)`; empty for what is no mark."""
+    before, _, name = ast.unparse(mark.func if isinstance(mark, ast.Call) else mark).rpartition(".")
+    return name if before.rpartition(".")[2] == "mark" else ""
+
+
+def source_of(node: ast.FunctionDef, text: str) -> str:
     """The lines of a test, its decorators among them."""
-    first = min(part.lineno for part in [node, *getattr(node, "decorator_list", [])])
+    first = min([node.lineno, *(part.lineno for part in node.decorator_list)])
     return dedent("\n".join(text.split("\n")[first - 1 : node.end_lineno]))
 
 

@@ -10,14 +10,16 @@ at once. On other systems there is no child: the process grades one file and end
 
 Success is a line that carries the token of this grading, sent after the check has run. What the file prints and how it
 exits count for nothing. After a success the check must still refuse a wrong answer, or the file has tampered with it.
-The learner's code and the check share a process, so that an answer may be any object: this keeps accidents and idle
-tricks out. Somebody who searches the process's memory in order to cheat himself can.
+No import leads to the answer: the exercise is out of `sys.modules`, and to import one is refused. The learner's code
+and the check share a process, so that an answer may be any object: this keeps accidents and idle tricks out. Somebody
+who searches the process's memory in order to cheat himself can.
 """
 
 import ctypes
 import json
 import linecache
 import os
+import re
 import select
 import shutil
 import signal
@@ -35,6 +37,7 @@ LINUX = sys.platform == "linux"
 PR_SET_CHILD_SUBREAPER = 36
 LONGEST = 1500  # characters of a sentence
 DISTURBED = 97  # exit status of a child that could not report
+EXERCISE = re.compile(r"fp_\w+\.exercises\.")  # how the name of a module begins that holds an answer
 
 Report = Callable[..., None]
 
@@ -53,6 +56,7 @@ def main() -> None:
     except BaseException as error:
         announce(event="broken", sentence=f"{type(error).__name__}: {error}")
         return
+    hide_exercises()
     import fp_workbook.answers
     import fp_workbook.confine
 
@@ -198,6 +202,24 @@ def remove_files_of(uid: int, folder: str) -> None:
 # --- the process that runs the learner's file
 
 
+def hide_exercises() -> None:
+    """Keep what an exercise holds, the answer, from whoever imports it or looks among the modules."""
+    for name in filter(EXERCISE.match, list(sys.modules)):
+        parent, _, own = name.rpartition(".")
+        del sys.modules[name]
+        delattr(sys.modules[parent], own)
+    sys.meta_path.insert(0, Refusal())
+
+
+class Refusal:
+    """Where an import looks first: of an exercise it finds that this may not be."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse an exercise, know nothing of other modules."""
+        if EXERCISE.match(name):
+            raise PermissionError("a graded file may not import an exercise, which holds the answer")
+
+
 def grade(request: dict[str, Any], exercise: ModuleType, channel: int, uid: int | None) -> Never:
     """Grade one file and end this process."""
     report = reporter(channel, request.pop("token"))
@@ -306,8 +328,9 @@ def judge(source: str, file: str, function: str, exercise: ModuleType) -> dict[s
         came = plain(learner.returned, repr)[:200]
         why = f"{type(error).__name__}: {plain(error)}"
         return verdict("wrong", f"The check cannot use what {function} returned, {came} ({why}).")
+    modules = {**sys.modules, exercise.__name__: exercise}
     for (module, name), thing in before.items():
-        if getattr(sys.modules.get(module), name, None) is not thing:
+        if getattr(modules.get(module), name, None) is not thing:
             return verdict("tampered", f"The file changes {module}.{name}, which the check may use.")
     for impostor in (lambda *_, **__: None, mistakes[0][0]):
         try:
@@ -323,8 +346,8 @@ def functions_of(exercise: ModuleType) -> dict[tuple[str, str], object]:
     modules = {
         name: module
         for name, module in sys.modules.items()
-        if name in ("builtins", "math", "cmath", exercise.__name__) or name.startswith(("numpy", "fp_"))
-    }
+        if name in ("builtins", "math", "cmath") or name.startswith(("numpy", "fp_"))
+    } | {exercise.__name__: exercise}
     return {
         (place, name): thing
         for place, module in modules.items()

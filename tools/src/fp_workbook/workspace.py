@@ -21,6 +21,8 @@ class Workspace:
 
     def __init__(self, folder: Path | str = "exercises") -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is a file, where the folder of your exercises goes; move it away")
 
     def path(self, exercise: Exercise) -> Path:
         """Where the learner's file for an exercise is."""
@@ -31,7 +33,6 @@ class Workspace:
         path = self.path(exercise)
         if path.exists():
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
         write(path, exercise.stub())
         return True
 
@@ -87,25 +88,31 @@ class Workspace:
         except ValueError:
             found = None
         match found:
-            case {"passed": list(passed), "hints": dict(hints)} if all(isinstance(n, int) for n in hints.values()):
+            case {"passed": list(passed), "hints": dict(hints)} if all(
+                type(n) is int and n >= 0 for n in hints.values()
+            ):
                 return {"passed": [str(id) for id in passed], "hints": hints}
         raise ValueError(f"{file} is damaged. Move it away: your exercises stay, and fp check finds out what passes")
 
     def _write(self, progress: dict[str, Any], exercise: Exercise, passed: bool) -> None:
         others = [id for id in progress["passed"] if id != exercise.id]
         progress["passed"] = sorted([*others, exercise.id] if passed else others)
-        self.folder.mkdir(parents=True, exist_ok=True)
         write(self.folder / ".progress.json", json.dumps(progress, indent=1, sort_keys=True) + "\n")
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file, and the folders above it, whole or not at all; an error names that file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
