@@ -100,13 +100,14 @@ def chart(title: str, bits: Bits) -> str:
     at = float(top)
     for wanted, name in labels:
         points, (colour, dashes) = lines[name], DRAWN[name]
+        beyond = "" if len(points) == len(ORDERS) else f" ({max(v for v in drawn[name] if v is not None):.1f})"
         path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
         style = f'stroke="{colour}" stroke-dasharray="{dashes}"' if dashes else f'stroke="{colour}"'
         at = max(wanted, at)
         parts.append(
             f'<path d="{path}" fill="none" stroke-width="2" {style}/>'
             f'<path d="M{points[-1][0]:.1f} {points[-1][1]:.1f}L{right + 22} {at:.1f}" stroke="{colour}" opacity=".4"/>'
-            f'<text x="{right + 26}" y="{at + 4:.1f}" fill="{colour}">{name}</text>'
+            f'<text x="{right + 26}" y="{at + 4:.1f}" fill="{colour}">{name}{beyond}</text>'
         )
         at += 17
     return (
@@ -128,7 +129,7 @@ def render() -> str:
         f"Bits per held-out character of Shakespeare: {shakespeare['characters']:,} characters, "
         f"sha256 {shakespeare['sha256'][:12]}, measured on {shakespeare['date']}"
     )
-    drawing = chart("Bits per held-out character of the language reference, by order", bits)
+    drawing = chart("Bits per held-out character of the language reference, by order; above 5 bits a line ends", bits)
     return drawing + table(here, bits) + table(there, shakespeare["bits"])
 
 

@@ -1,5 +1,6 @@
 """Mirrors src/fp_markov/arpa.py."""
 
+import gzip
 import re
 from itertools import product
 from pathlib import Path
@@ -140,9 +141,21 @@ def test_a_context_that_is_not_listed_is_refused(tmp_path):
         (["a", "b", "c", "d", "e f"], "no white space, got 'e f'"),
         (["a", "b", "c", "d", ""], "is not empty"),
         (["a", "b", "c", "d", "b"], "must differ, got 'b' twice"),
+        (["a", "b", "c", "d", "e\ud800"], r"are UTF-8, got half of a pair, '\\ud800'"),
     ],
 )
 def test_names_that_do_not_serve_are_refused_and_nothing_is_written(tmp_path, names, sentence):
     with pytest.raises(ValueError, match=sentence):
         NGramModel(2, 5).fit(TEXT).to_arpa(tmp_path / "model.arpa", names)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(GOOD.encode()), GOOD.encode("utf-16"), GOOD.encode() + b"\xff", bytes(range(128, 256))]
+)
+def test_what_is_no_text_is_refused_with_a_remedy(tmp_path, content):
+    file = tmp_path / "model.arpa"
+    file.write_bytes(content)
+    sentence = f"{re.escape(str(file))} is no text in UTF-8, as an ARPA file is: unpack it if it is packed"
+    with pytest.raises(ValueError, match=sentence):
+        NGramModel.from_arpa(file)

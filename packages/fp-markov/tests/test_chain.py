@@ -352,6 +352,9 @@ def test_questions_without_an_answer_are_refused(shapes_unchecked):
         flip.contraction(-2)
     with pytest.raises(ValueError, match=r"p needs 2 entries.*\(3,\)"):
         flip.step(np.ones(3) / 3)
+    for p, sentence in (([0.5, 0.6], "must sum to one, got a sum of 1.1"), ([1.5, -0.5], "none negative or NaN")):
+        with pytest.raises(ValueError, match=f"each row of p {sentence}|each row of p must hold .*{sentence}"):
+            flip.step(np.array(p))
     with pytest.raises(ValueError, match="at least one state, got n = 0"):
         flip.sample(0, rng)
     with pytest.raises(ValueError, match=r"a state in \[0, 2\), got 2"):

@@ -98,7 +98,7 @@ BOS = 3
 def test_no_ngram_reaches_across_sentences_and_bos_is_not_counted_as_a_token(sentences, order):
     text = np.array([token for sentence in sentences for token in (BOS, *sentence)])
     padded = [(BOS, *sentence) for sentence in sentences]
-    if max(map(len, padded)) < order:
+    if max(map(len, padded)) < max(order, 2):  # at least one token to predict
         with pytest.raises(ValueError, match=r"need a (sentence|text) of"):
             count_ngrams(text, order, vocab_size=4, bos=BOS)
         return
@@ -171,6 +171,26 @@ def test_small_unsigned_ids_do_not_wrap_around():
 def test_bad_input_is_refused(ids, order, vocab_size, sentence):
     with pytest.raises(ValueError, match=sentence):
         count_ngrams(np.array(ids), order, vocab_size)
+
+
+def test_a_sentence_is_long_enough_for_an_ngram_and_its_bos():
+    text = np.array([3, 0, 1, 2, 3, 0])
+    count_ngrams(text, 4, vocab_size=4, bos=3)
+    with pytest.raises(ValueError, match="order 6 need a sentence of at least 5 tokens after bos"):
+        count_ngrams(text, 6, vocab_size=4, bos=3)
+    with pytest.raises(ValueError, match="order 1 need a sentence of at least 1 tokens after bos"):
+        count_ngrams(np.array([3, 3]), 1, vocab_size=4, bos=3)
+
+
+def test_what_are_no_integers_is_refused(shapes_unchecked):
+    for ids in (np.array([0.0, 1.0]), np.array([True, False]), ["a"]):
+        with pytest.raises(TypeError, match="token ids must be integers"):
+            count_ngrams(ids, 1, 2)
+    for order in (1.0, True, "1", None):
+        with pytest.raises(TypeError, match="order must be an integer, got"):
+            count_ngrams(np.array([0, 1]), order, 2)
+    level = count_ngrams(np.array([0, 1] * 100), np.int8(2), np.uint8(2))[1]
+    assert level.counts.tolist() == [100, 99]
 
 
 def test_a_text_of_sentences_begins_with_bos():

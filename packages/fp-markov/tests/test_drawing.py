@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fp_markov.chain import StationaryChain
 from fp_markov.drawing import SVG, bar_chart, state_machine, visible
+from fp_markov.ngram import NGramModel
 
 NS = "{http://www.w3.org/2000/svg}"
 anything = st.text(st.characters(exclude_categories=()), max_size=3)  # with surrogates and control characters
@@ -200,6 +201,16 @@ def test_a_tiny_probability_is_not_printed_as_none_and_a_long_token_is_cut():
     assert [node.text for node in root.iter(f"{NS}text") if not node.get("class")] == ["1.000", "<0.001", "0.000"]
 
 
+@pytest.mark.parametrize("bos", [None, 2])
+def test_a_model_is_drawn_over_the_contexts_of_its_text(bos):
+    text = [0, 0, 1, 0, 1, 1, 0, 1, 0, 0] if bos is None else [2, 0, 0, 1, 2, 1, 0, 1, 1]
+    for order in (2, 3, 4):
+        model = NGramModel(order, 3, bos=bos).fit(text)
+        grams = {tuple(text[i : i + order - 1]) for i in range(len(text) - order + 2)}
+        contexts = {c: model.next_distribution(c) for c in sorted(grams) if bos not in c[1:]}
+        assert state_machine(model, "abs") == state_machine(contexts, "abs")
+
+
 def test_pictures_are_strings_that_a_notebook_shows_and_always_the_same():
     assert state_machine(weather) == state_machine(weather.copy())
     chart = bar_chart(weather[0])
@@ -219,6 +230,8 @@ def row(*p):
         (lambda: state_machine(weather, threshold=1.5), r"a probability in \[0, 1\], got 1.5"),
         (lambda: state_machine(np.ones((2, 2))), "row 0 sums to 2"),
         (lambda: state_machine({}), "a machine needs states"),
+        (lambda: state_machine(NGramModel(1).fit([0, 1])), "contexts of one length, at least 1"),
+        (lambda: state_machine(NGramModel(2)), r"call fit\(ids\) first"),
         (lambda: state_machine({(): row(1.0)}), "at least 1"),
         (lambda: state_machine({(0,): row(1, 0), (0, 1): row(1, 0)}), r"\[\(1, 2\), \(2, 2\)\]"),
         (lambda: state_machine({(0,): row(1, 0), (2,): row(1, 0)}), r"tokens in \[0, 2\), got \(2,\)"),

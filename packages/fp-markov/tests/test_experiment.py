@@ -81,6 +81,11 @@ def test_the_losses_are_those_of_the_model_and_bits_per_character_add_up():
     assert trial.loss == pytest.approx(trial.model.cross_entropy(ids), rel=1e-14)
     assert trial.bits_per_character == pytest.approx(trial.loss / np.log(2), rel=1e-14)  # one token a character
     assert trial.n_characters == len(ids) == len(rest)
+    assert trial.bits_per_byte == pytest.approx(trial.bits_per_character, rel=1e-14)  # one byte a character
+    accents = experiment.run(TEXT.replace("e", "é"), 3)
+    n_bytes = len(experiment.split(TEXT.replace("e", "é"))[1].encode())
+    assert accents.n_bytes == n_bytes > accents.n_characters
+    assert accents.bits_per_byte * n_bytes == pytest.approx(accents.losses.sum() / np.log(2), rel=1e-12)
     words = experiment.run(TEXT, 2, units="words")
     assert len(words.losses) == len(rest.split()) + rest.count("\n")  # </s> is predicted, <s> is not
 

@@ -1,6 +1,7 @@
 """Mirrors src/fp_markov/information.py."""
 
 import math
+import re
 from fractions import Fraction
 from itertools import product
 
@@ -236,6 +237,14 @@ def test_what_is_no_distribution_is_refused(p, sentence):
     for call in (lambda: entropy(p), lambda: cross_entropy(p, p), lambda: kl_divergence(p, p)):
         with pytest.raises(ValueError, match=sentence):
             call()
+
+
+def test_distributions_over_different_tokens_do_not_compare(shapes_unchecked):
+    """Also where NumPy would stretch one over the other."""
+    for p, q in ((np.ones((2, 3)) / 3, np.ones((2, 5)) / 5), (np.ones((2, 3)) / 3, np.ones(3) / 3)):
+        for call in (cross_entropy, kl_divergence):
+            with pytest.raises(ValueError, match=re.escape(f"of one shape, got {p.shape} and {q.shape}")):
+                call(p, q)
 
 
 def test_losses_and_lengths_out_of_range_are_refused():

@@ -139,7 +139,16 @@ def test_with_sentences_the_cut_falls_between_them_and_bos_is_no_event():
     ("call", "sentence"),
     [
         (lambda levels: held_out_weights(levels, np.array([0]), kappa=-1), "kappa .* must be zero or more, got -1"),
-        (lambda levels: held_out_weights(levels, np.array([], int)), "found on held-out text, got none"),
+        (lambda levels: held_out_weights(levels, np.array([], int)), "found on held-out text, got no token"),
+        (
+            lambda _: held_out_weights(count_ngrams(np.array([2, 0, 1]), 1, 3, bos=2), np.array([2, 2])),
+            "found on held-out text, got no token to predict",
+        ),
+        (
+            lambda _: NGramModel(2, 3, "jelinek_mercer", bos=2).fit([2, 0, 1, 1, 0]),
+            r"this one is too short to be cut: .* Give a longer text, a second sentence, or held_out=\.",
+        ),
+        (lambda _: NGramModel(3, 3, "jelinek_mercer").fit([0, 1, 2]), "too short to be cut: .* Give a longer text"),
         (lambda levels: held_out_weights(levels, np.array([7])), r"must lie in \[0, 3\), got 7 to 7"),
         (lambda levels: NGramModel(1, 3, "jelinek_mercer").fit_counts(levels), "jelinek_mercer needs held-out text"),
         (lambda levels: NGramModel(1, 3).fit_counts(levels, [0]), "modified_kneser_ney does not use held-out text"),

@@ -138,6 +138,34 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
         NGramModel.load(file)
     with pytest.raises(FileNotFoundError):
         NGramModel.load(tmp_path / "nothing")
+    with pytest.raises((IsADirectoryError, PermissionError)):  # the latter on Windows
+        NGramModel.load(tmp_path)
+
+
+def test_damage_anywhere_in_a_file_is_one_error(tmp_path):
+    """Bytes are inverted in turn: all that say, at the end, how the file is packed and where, and some of the rest."""
+    file = tmp_path / "model"
+    NGramModel(1).fit([0]).save(file)
+    whole = file.read_bytes()
+    refused = 0
+    places = [*range(0, len(whole) - 400, 13), *range(len(whole) - 400, len(whole))]
+    for i in places:
+        file.write_bytes(whole[:i] + bytes([255 - whole[i]]) + whole[i + 1 :])
+        try:
+            NGramModel.load(file)
+        except ValueError as error:
+            assert "is no n-gram model that this version of fp_markov saved, or is damaged" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > len(places) / 2  # not every byte matters: dates, for one
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons(tmp_path, shapes_unchecked):
+    model = NGramModel(np.int64(2), np.uint8(4), "additive", bos=np.int8(3), alpha=np.float32(0.5)).fit([3, 0, 1])
+    model.save(tmp_path / "model")
+    back = NGramModel.load(tmp_path / "model")
+    about = (back.order, back.vocab_size, back.bos, back.settings)
+    assert about == (2, 4, 3, {"alpha": 0.5}) == (model.order, model.vocab_size, model.bos, model.settings)
+    assert NGramModel(1, 2, "additive", alpha=None).settings == {}
 
 
 def test_a_save_that_fails_leaves_the_earlier_file(tmp_path, monkeypatch):
@@ -177,6 +205,20 @@ def test_generation_uses_all_its_settings_and_the_seed():
     assert 2 not in stopped[:-1]
 
 
+def test_excluded_tokens_are_never_written_and_the_others_keep_their_proportions():
+    model = NGramModel(2, 4).fit([0, 1, 0, 2, 0, 1, 1, 2, 0, 3])
+    rng = np.random.default_rng(0)
+    drawn = np.bincount([model.generate([0], 1, rng, exclude=[2])[0] for _ in range(2000)], minlength=4) / 2000
+    p = model.next_distribution([0])
+    p[2] = 0
+    p /= p.sum()
+    assert drawn[2] == 0
+    assert (np.abs(drawn - p) <= 3 * np.sqrt(p * (1 - p) / 2000)).all()  # three standard errors
+    assert 3 not in model.generate([], 50, rng, exclude=np.array([3]), temperature=0)
+    with pytest.raises(ValueError, match="every token is cut"):
+        model.generate([], 1, rng, exclude=range(4))
+
+
 def test_generation_within_sentences_never_writes_bos_and_ends_with_them():
     model = NGramModel(3, 5, bos=4).fit([4, 0, 1, 3, 4, 0, 2, 3, 4, 1, 1, 3])
     for seed in range(20):
@@ -213,6 +255,10 @@ def test_counts_made_elsewhere_serve_if_they_fit():
         (lambda: NGramModel(2, smoothing="katz", alpha=1), r"katz has the settings none, got \['alpha'\]"),
         (lambda: NGramModel(2, 3, bos=3), r"bos is a token of the vocabulary, in \[0, 3\), got 3"),
         (lambda: NGramModel(2, 3, bos=1).fit([0, 1]), "begins with bos"),
+        (lambda: NGramModel(1, 1, bos=0), "vocab_size must be 2 or more beside it, got 1"),
+        (lambda: NGramModel(1, 3, bos=1).fit([1, 1]), "need a sentence of at least 1 tokens after bos, got none"),
+        (lambda: NGramModel(1).fit_counts([]), "fit_counts needs the counts that count_ngrams returns"),
+        (lambda: NGramModel(1, 2).fit([0]).generate([], 1, np.random.default_rng(0), exclude=[2]), r"in \[0, 2\)"),
         (lambda: NGramModel(1).save("nowhere"), r"call fit\(ids\) first"),
         (lambda: NGramModel(1).to_arpa("nowhere"), r"call fit\(ids\) first"),
         (lambda: NGramModel(1).generate([], 3, np.random.default_rng(0)), r"call fit\(ids\) first"),
@@ -242,3 +288,34 @@ def test_text_that_is_not_encoded_is_refused(shapes_unchecked):
         NGramModel(1).fit(np.zeros((2, 3), np.int64))
     with pytest.raises(TypeError, match="token ids must be integers, got float64"):
         NGramModel(1, 3).fit([0]).next_distribution(np.array([0.5]))
+
+
+@pytest.mark.parametrize("number", [2.0, True, "2", None])
+def test_sizes_that_are_no_integers_are_refused(number, shapes_unchecked):
+    with pytest.raises(TypeError, match=f"order must be an integer, got {number!r}"):
+        NGramModel(number)
+    if number is not None:  # which is a default
+        with pytest.raises(TypeError, match=f"vocab_size must be an integer, got {number!r}"):
+            NGramModel(1, number)
+        with pytest.raises(TypeError, match=f"bos must be an integer, got {number!r}"):
+            NGramModel(1, 3, bos=number)
+
+
+def test_settings_that_are_no_numbers_are_refused(shapes_unchecked):
+    for value in ("0.5", [0.5], True, 1j):
+        with pytest.raises(TypeError, match=re.escape(f"alpha must be a number, got {value!r}")):
+            NGramModel(1, smoothing="additive", alpha=value)
+        with pytest.raises(TypeError, match=re.escape(f"discount must be a number, got {value!r}")):
+            NGramModel(1, smoothing="kneser_ney", discount=value)
+
+
+def test_what_is_no_sequence_and_what_is_no_generator_is_refused(shapes_unchecked):
+    for ids in (None, iter([0, 1]), {0, 1}, b"ab", "ab", 3):
+        with pytest.raises(TypeError, match=f"fit needs token ids in an array or a list, got {type(ids).__name__}"):
+            NGramModel(1).fit(ids)
+    model = NGramModel(1).fit([0, 1])
+    for rng in (0, None, np.random):
+        with pytest.raises(TypeError, match="rng must be a generator such as"):
+            model.generate([], 3, rng)
+    with pytest.raises(TypeError, match=r"n_tokens must be an integer, got 2\.5"):
+        model.generate([], 2.5, np.random.default_rng(0))

@@ -32,17 +32,23 @@ def tables(*shape):
 @pytest.mark.claim("markov.total-probability")
 @given(st.lists(st.tuples(wholes, st.booleans(), st.integers(0, 2)), min_size=3, max_size=12))
 def test_total_probability_over_outcomes_one_by_one(outcomes):
-    """Exactly, on outcomes of given weight, each inside A or not and in one of three events."""
+    """On outcomes of given weight, each inside A or not and in one of three events: exact sums of weights decide."""
     total = sum(weight for weight, _, _ in outcomes)
     if total == 0:
         return
-    P = [Fraction(weight, total) for weight, _, _ in outcomes]
-    in_a = [a for _, a, _ in outcomes]
-    cause = [b for _, _, b in outcomes]
-    P_b = [sum((p for p, b in zip(P, cause, strict=True) if b == i), Fraction(0)) for i in range(3)]
-    P_ab = [sum((p for p, a, b in zip(P, in_a, cause, strict=True) if a and b == i), Fraction(0)) for i in range(3)]
-    by_parts = sum(P_ab[i] / P_b[i] * P_b[i] for i in range(3) if P_b[i])
-    assert by_parts == sum((p for p, a in zip(P, in_a, strict=True) if a), Fraction(0))
+    joint = np.zeros((3, 2))
+    for weight, a, b in outcomes:
+        joint[b, int(a)] += weight / total
+    given_b, P_b = conditional(joint, given=(0,)), marginal(joint, keep=(0,))
+    P_a = Fraction(sum(weight for weight, a, _ in outcomes if a), total)
+    by_parts = sum(given_b[i, 1] * P_b[i] for i in range(3) if P_b[i])
+    assert by_parts == pytest.approx(float(P_a), abs=1e-14)  # some twenty roundings of numbers up to one
+    for i in range(3):
+        weights = [(weight, a) for weight, a, b in outcomes if b == i]
+        if mass := sum(weight for weight, _ in weights):
+            expected = Fraction(sum(weight for weight, a in weights if a), mass)
+            assert given_b[i, 1] == pytest.approx(float(expected), abs=1e-14)
+            assert P_b[i] == pytest.approx(mass / total, abs=1e-14)
 
 
 @pytest.mark.claim("markov.total-probability")
@@ -141,8 +147,9 @@ def test_both_inequalities_are_met_with_equality_somewhere():
 @given(arrays(np.float64, (3, 3, 3, 3), elements=st.floats(0.01, 1.0)))
 def test_the_chain_rule_on_every_text_of_four_tokens(weights):
     joint = weights / weights.sum()
+    given_the_past = [conditional(marginal(joint, tuple(range(t + 1))), given=tuple(range(t))) for t in range(4)]
     for text in product(range(3), repeat=4):
-        factors = [joint[text[: t + 1]].sum() / joint[text[:t]].sum() for t in range(4)]
+        factors = [factor[text[: t + 1]] for t, factor in enumerate(given_the_past)]
         assert np.prod(factors) == pytest.approx(joint[text], rel=1e-12)  # a few roundings
 
 

@@ -329,8 +329,9 @@ def test_inputs_are_left_as_they_were():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"temperature": -1.0}, "temperature must be positive and finite, got -1.0"),
-        ({"temperature": float("nan")}, "temperature must be positive and finite, got nan"),
+        ({"temperature": -1.0}, "temperature must be zero or more and finite, got -1.0. Zero is greedy"),
+        ({"temperature": float("nan")}, "temperature must be zero or more and finite, got nan"),
+        ({"temperature": float("inf")}, "temperature must be zero or more and finite, got inf"),
         ({"top_k": 0}, "top_k must lie between 1 and the vocabulary's 5 tokens, got 0"),
         ({"top_k": 6}, "top_k must lie between 1 and the vocabulary's 5 tokens, got 6"),
         ({"top_p": 0.0}, r"probability mass in \(0, 1\], got 0.0"),
@@ -348,6 +349,25 @@ def test_settings_out_of_range_are_refused(settings, sentence):
         draw(np.zeros((2, 5)), np.random.default_rng(0), **settings)
 
 
+CALLS = (
+    greedy,
+    lambda z: sample(z, np.random.default_rng(0)),
+    lambda z: temperature(z, 1),
+    lambda z: top_k(z, 1),
+    lambda z: top_p(z, 0.5),
+    lambda z: min_p(z, 0.5),
+    lambda z: gumbel_max(z, np.random.default_rng(0)),
+    lambda z: draw(z, np.random.default_rng(0), temperature=0),
+)
+
+
+@pytest.mark.parametrize("dtype", [int, np.uint8, bool, complex])
+def test_logits_that_are_no_real_floats_are_refused_with_a_remedy(dtype, shapes_unchecked):
+    for call in CALLS:
+        with pytest.raises(TypeError, match=f"got {np.dtype(dtype)}. Convert them: logits.astype"):
+            call(np.ones((2, 3), dtype))
+
+
 @pytest.mark.parametrize(
     ("z", "sentence"),
     [
@@ -358,17 +378,7 @@ def test_settings_out_of_range_are_refused(settings, sentence):
     ],
 )
 def test_logits_without_a_distribution_are_refused(z, sentence):
-    rng = np.random.default_rng(0)
-    calls = (
-        greedy,
-        lambda z: sample(z, rng),
-        lambda z: temperature(z, 1),
-        lambda z: top_k(z, 1),
-        lambda z: top_p(z, 0.5),
-        lambda z: min_p(z, 0.5),
-        lambda z: gumbel_max(z, rng),
-    )
-    for call in calls:
+    for call in CALLS:
         with pytest.raises(ValueError, match=sentence):
             call(z)
 

@@ -189,3 +189,46 @@ def test_bytes_that_are_no_text_are_shown_as_such():
 def test_bad_vocabularies_and_texts_are_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("units", ["characters", "bytes", "words"])
+def test_a_saved_vocabulary_comes_back(tmp_path, units):
+    symbols = "a é\n\t\0\ud800" if units == "characters" else "a é b"
+    vocabulary = Vocabulary.from_text(symbols, units, unknown=True, sentences=True)
+    vocabulary.save(tmp_path / "vocabulary")
+    assert [file.name for file in tmp_path.iterdir()] == ["vocabulary"]
+    back = Vocabulary.load(tmp_path / "vocabulary")
+    assert back == vocabulary
+    assert (back.unk, back.bos, back.eos) == (vocabulary.unk, vocabulary.bos, vocabulary.eos)
+
+
+def test_a_file_that_is_no_vocabulary_is_refused(tmp_path):
+    file = tmp_path / "vocabulary"
+    Vocabulary.from_text("abc").save(file)
+    whole = file.read_text("utf8")
+    for content in (b"", b"hello", b"\xff", b"[]", b"{}", whole[:-3].encode(), whole.replace("1", "2").encode()):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="is no vocabulary that this version of fp_markov saved, or is damaged"):
+            Vocabulary.load(file)
+    for tokens in ("[1, 2]", "null", '["ab"]', "[]"):
+        file.write_text(whole.replace('["a", "b", "c"]', tokens), "utf8")
+        with pytest.raises(ValueError, match="or is damaged"):
+            Vocabulary.load(file)
+    with pytest.raises(FileNotFoundError):
+        Vocabulary.load(tmp_path / "nothing")
+
+
+def test_texts_are_strings_and_ids_integers(shapes_unchecked):
+    for units in ("characters", "bytes", "words"):
+        vocabulary = Vocabulary.from_text("a b", units, sentences=True)
+        for call in (
+            vocabulary.encode,
+            vocabulary.encode_sentences,
+            lambda text, units=units: Vocabulary.from_text(text, units),
+        ):
+            with pytest.raises(TypeError, match=r"a text is a str, got bytes\. Decode bytes first"):
+                call(b"a b")
+        for ids in ([0.0, 1.0], np.array([0.5]), np.array([True])):
+            with pytest.raises(TypeError, match="token ids must be integers"):
+                vocabulary.decode(ids)
+        assert vocabulary.decode([]) == ""

@@ -6,6 +6,7 @@ The command: a model of any text, judged on a part of it that was held out, and 
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fp_markov import experiment
+from fp_markov._files import check_replaceable
 from fp_markov.information import perplexity
 from fp_markov.ngram import SMOOTHINGS
 from fp_markov.sampling import draw
@@ -58,7 +60,7 @@ def arguments() -> argparse.ArgumentParser:
     writing.add_argument("--min-p", type=float, help="draw from tokens at least this share as likely as the likeliest")
     writing.add_argument("--seed", type=int, default=0, help="of the sample (0)")
     keeping = parser.add_argument_group("keeping")
-    keeping.add_argument("--save", metavar="PATH", help="write the model to a file for NGramModel.load")
+    keeping.add_argument("--save", metavar="PATH", help="write the model (NGramModel.load) and PATH.vocabulary.json")
     keeping.add_argument("--arpa", metavar="PATH", help="write the model as an ARPA file")
     return parser
 
@@ -68,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = {name: value for name in ("alpha", "discount") if (value := getattr(options, name)) is not None}
     how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     try:
-        draw(np.zeros(max(options.top_k or 1, 1)), np.random.default_rng(0), **how)  # refuses a bad setting before work
+        check(options, how)
         text = read(options.file)
         trial = experiment.run(
             text,
@@ -79,11 +81,21 @@ def main(argv: list[str] | None = None) -> int:
             min_count=options.min_count,
             **settings,
         )
+        if options.top_k is not None and options.top_k > len(trial.vocabulary):
+            raise ValueError(f"--top-k is at most {len(trial.vocabulary)} for this vocabulary, got {options.top_k}")
         report(trial, options)
-        sample(trial, options, how)
         keep(trial, options)
+        sample(trial, options, how)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("fp_markov: interrupted", file=sys.stderr)
+        return 128 + 2  # as a shell reports SIGINT
+    except BrokenPipeError:  # who reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        return 128 + 13  # as a shell reports SIGPIPE
     except OSError as error:
-        print(f"fp_markov: {error.filename}: {error.strerror}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"fp_markov: {place}{error.strerror or error}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"fp_markov: {error}", file=sys.stderr)
@@ -91,18 +103,34 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def check(options: argparse.Namespace, how: dict[str, Any]) -> None:
+    """Refuse, before any work, what would fail after it."""
+    for name, least in (("generate", 0), ("seed", 0), ("top-k", 1)):
+        value = getattr(options, name.replace("-", "_"))
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be {least} or more, got {value}")
+    draw(np.zeros(1), np.random.default_rng(0), **(how | {"top_k": None}))
+    for path in (options.save, options.save and vocabulary_path(options.save), options.arpa):
+        if path:
+            check_replaceable(path)
+
+
 def read(name: str) -> str:
     """The text of a file, of all .txt files of a folder in order of name, or of standard input."""
+    if name == "-":
+        return decode(sys.stdin.buffer.read(), "standard input")
+    path = Path(name)
+    if not path.is_dir():
+        return decode(path.read_bytes(), name)
+    files = sorted(file for file in path.rglob("*.txt") if file.is_file())
+    if not files:
+        raise ValueError(f"the folder {name} holds no .txt file")
+    return "\n".join(decode(file.read_bytes(), str(file)) for file in files)
+
+
+def decode(content: bytes, name: str) -> str:
     try:
-        if name == "-":
-            return sys.stdin.buffer.read().decode()
-        path = Path(name)
-        if not path.is_dir():
-            return path.read_text("utf8")
-        files = sorted(path.rglob("*.txt"))
-        if not files:
-            raise ValueError(f"the folder {name} holds no .txt file")
-        return "\n".join(file.read_text("utf8") for file in files)
+        return content.decode().removeprefix("\ufeff")  # which some editors put first, and which is no text
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} is no text in UTF-8: byte {error.start} does not fit") from None
 
@@ -112,7 +140,7 @@ def report(trial: experiment.Trial, options: argparse.Namespace) -> None:
     model, unit = trial.model, TOKEN[options.units]
     print(f"{options.smoothing} of order {model.order} over {len(trial.vocabulary):,} {options.units}")
     print(f"n-grams by length: {', '.join(f'{n:,}' for n in model.n_ngrams)}; {model.nbytes / 1e6:.1f} MB")
-    line = f"held out: {len(trial.losses):,} {options.units}"
+    line = f"held out: {len(trial.losses):,} {options.units}{' and line ends' * (options.units == 'words')}"
     if trial.n_unknown:
         line += f", {trial.n_unknown:,} of them unknown"
     print(line)
@@ -122,7 +150,7 @@ def report(trial: experiment.Trial, options: argparse.Namespace) -> None:
         return
     line = f"perplexity {perplexity(trial.loss):.3f} per {unit}: {trial.loss:.4f} nats"
     if options.units != "words" and not trial.n_unknown:
-        line += f", {trial.bits_per_character:.4f} bits per character"
+        line += f", {trial.bits_per_character:.4f} bits per character, {trial.bits_per_byte:.4f} bits per byte"
     print(line)
 
 
@@ -132,9 +160,11 @@ def sample(trial: experiment.Trial, options: argparse.Namespace, how: dict[str, 
     prompt = vocabulary.encode(options.prompt or ("" if options.units == "words" else "\n")).tolist()
     context = prompt if vocabulary.bos is None else [vocabulary.bos, *prompt]
     rng = np.random.default_rng(options.seed)
+    exclude = [] if vocabulary.unk is None else [vocabulary.unk]  # a reader would take it for text
     written: list[int] = []
     while len(written) < options.generate:
-        new = trial.model.generate(context, options.generate - len(written), rng, stop=vocabulary.eos, **how)
+        left = options.generate - len(written)
+        new = trial.model.generate(context, left, rng, stop=vocabulary.eos, exclude=exclude, **how)
         written += new.tolist()
         context = context if vocabulary.bos is None else [vocabulary.bos]  # a new sentence
     if written:
@@ -143,11 +173,16 @@ def sample(trial: experiment.Trial, options: argparse.Namespace, how: dict[str, 
         )
 
 
+def vocabulary_path(model_path: str) -> str:
+    return f"{model_path}.vocabulary.json"
+
+
 def keep(trial: experiment.Trial, options: argparse.Namespace) -> None:
     """Write the files that were asked for."""
     if options.save:
         trial.model.save(options.save)
-        print(f"\nsaved to {options.save}")
+        trial.vocabulary.save(vocabulary_path(options.save))
+        print(f"\nsaved to {options.save} and {vocabulary_path(options.save)}")
     if options.arpa:
         names = [NAMES.get(token, token) for token in trial.vocabulary.tokens]
         trial.model.to_arpa(options.arpa, names)

@@ -11,19 +11,39 @@ from typing import IO
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[IO[bytes]]:
-    """A new file that takes the place of `path` once it is whole and on the disk; nothing changes if writing fails."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+    """
+    A new file that takes the place of `path` once it is whole and on the disk; nothing changes if writing fails.
+
+    Where `path` is a link, what it leads to is replaced and the link stays.
+    """
+    check_replaceable(path)
+    target = _target(path)
+    try:
+        file = tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, delete=False)  # noqa: SIM115
+        temporary = Path(file.name)
         try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # temporary files are private, others are not
+            temporary.replace(target)
         except BaseException:
-            Path(file.name).unlink()
+            temporary.unlink(missing_ok=True)
             raise
-    umask = os.umask(0)
-    os.umask(umask)
-    Path(file.name).chmod(0o666 & ~umask)  # temporary files are private, others are not
-    Path(file.name).replace(path)
+    except OSError as error:  # which names the temporary file, or none
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def check_replaceable(path: Path | str) -> None:
+    """Raise an error if `path` names what a file cannot or must not take the place of, or lies in no folder."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path} is a folder, a device or the like, which no file may replace: give a file's name")
+    if not _target(path).parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", str(path))
+
+
+def _target(path: Path | str) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve fails on a loop of links, up to Python 3.12

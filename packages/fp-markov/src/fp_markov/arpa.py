@@ -89,8 +89,8 @@ def write_arpa(
     Raises
     ------
     ValueError
-        If a name is empty, holds white space or stands twice, if there are not as many names as tokens, or if the model
-        does not back off to the shorter context.
+        If a name is empty, holds white space, has no bytes in UTF-8 or stands twice, if there are not as many names as
+        tokens, or if the model does not back off to the shorter context.
     """
     V = len(unigrams)
     if len(tokens) != V:
@@ -98,6 +98,11 @@ def write_arpa(
     for name in tokens:
         if not name or set(name) & SEPARATORS:
             raise ValueError(f"the name of a token in an ARPA file is not empty and has no white space, got {name!r}")
+    try:
+        "".join(tokens).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ValueError(f"the names of tokens in an ARPA file are UTF-8, got half of a pair, {half!r}") from None
     if len(set(tokens)) < V:
         double = next(name for i, name in enumerate(tokens) if name in tokens[:i])
         raise ValueError(f"the names of tokens must differ, got {double!r} twice")
@@ -162,11 +167,16 @@ def read_arpa(path: Path | str) -> tuple[list[Weights], list[str]]:
     Raises
     ------
     ValueError
-        If a line is no line of such a file, a number is not a log-probability, an n-gram has a token or a context that
-        is not listed before it, or sections and header disagree.
+        If the file is not in UTF-8, a line is no line of such a file, a number is not a log-probability, an n-gram has
+        a token or a context that is not listed before it, or sections and header disagree.
     """
     with Path(path).open(encoding="utf8", newline="\n") as file:
-        return _read(enumerate(file, start=1), str(path))
+        try:
+            return _read(enumerate(file, start=1), str(path))
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path} is no text in UTF-8, as an ARPA file is: unpack it if it is packed, or convert it"
+            ) from error
 
 
 def _read(lines: Iterator[tuple[int, str]], path: str) -> tuple[list[Weights], list[str]]:

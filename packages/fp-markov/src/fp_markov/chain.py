@@ -240,8 +240,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from fp_markov.counting import check_ids
-from fp_markov.information import entropy
+from fp_markov.counting import as_ids, check_ids
+from fp_markov.information import check_distribution, entropy
 
 __all__ = ["StationaryChain"]
 
@@ -325,13 +325,11 @@ class StationaryChain:
         array([[0.333, 0.667],
                [1.   , 0.   ]])
         """
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or len(ids) < 2:
-            raise ValueError(f"a chain is estimated from a text of at least two tokens, got shape {ids.shape}")
+        ids = as_ids(ids, "from_text", allow_empty=True)
+        if len(ids) < 2:
+            raise ValueError(f"a chain is estimated from a text of at least two tokens, got {len(ids)}")
         if not 0 <= alpha < np.inf:
             raise ValueError(f"alpha is added to counts, so it is zero or more and finite, got {alpha}")
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"token ids must be integers, got {ids.dtype}. Encode the text first.")
         check_ids(ids, vocab_size)
         ids = ids.astype(np.int64, copy=False)
         pairs = ids[:-1] * vocab_size + ids[1:]
@@ -445,12 +443,12 @@ class StationaryChain:
         Raises
         ------
         ValueError
-            If `n` is negative or `p` does not have one entry for each state.
+            If `n` is negative, or `p` is no distribution over the states.
         """
         p = np.asarray(p, np.float64)
         if p.ndim == 0 or p.shape[-1] != len(self.P):
             raise ValueError(f"p needs {len(self.P)} entries, one for each state, got shape {p.shape}")
-        return p @ self._power(n)
+        return check_distribution(p, "each row of p") @ self._power(n)
 
     def contraction(self, n: int = 1) -> float:
         """

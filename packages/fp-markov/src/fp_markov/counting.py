@@ -133,8 +133,10 @@ Models of the web counted $10^{12}$ words this way, on disk and over many machin
 are the alternative: faster to look up, larger, and without order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -223,7 +225,9 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bo
     ------
     ValueError
         If `order` is below 1 or above that length, if an id lies outside the vocabulary, or if there is a `bos` and
-        the text does not begin with it.
+        the text does not begin with it or holds no other token.
+    TypeError
+        If the ids, the order or the size are no integers.
 
     Examples
     --------
@@ -233,15 +237,10 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bo
     >>> bigrams.keys, bigrams.counts
     (array([1, 2]), array([2, 1]))
     """
-    check_order(order)
-    if order > len(ids):
-        raise ValueError(f"n-grams of order {order} need a text of at least {order} tokens, got {len(ids)}")
+    order, vocab_size = check_order(order), check_integer(vocab_size, "vocab_size")
+    ids = as_ids(ids, "count_ngrams", allow_empty=True)
     check_ids(ids, vocab_size, bos)
-    if (len(ids) + 1) * vocab_size >= 2**63:
-        raise ValueError(
-            f"(tokens + 1) * vocab_size must stay below 2**63 for the packed keys, got {len(ids)} tokens and a "
-            f"vocabulary of {vocab_size}"
-        )
+    check_length(len(ids), order, vocab_size)
     keep_freed_memory()
     ids = ids.astype(np.int64, copy=False)
     begins = np.zeros(1, np.int64) if bos is None else np.flatnonzero(ids == bos)
@@ -255,7 +254,7 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bo
             there = there[:-1] & goes_on[n - 1 :]
         at = np.flatnonzero(there)
         if not len(at):
-            raise ValueError(f"n-grams of order {order} need a sentence of at least {n - 1} tokens after bos, got none")
+            raise too_short(order)
         wanted = ranks[: len(there)] * vocab_size
         wanted += ids[n - 1 :]
         keys, first, n_ranks, counts = distinct(wanted.take(at))
@@ -266,6 +265,8 @@ def count_ngrams(ids: Integer[np.ndarray, " T"], order: int, vocab_size: int, bo
         if bos is not None and n == 1:
             counts[keys == bos] = 0
             starts = starts[:0]
+            if not counts.any():
+                raise too_short(order)
         levels.append(Level(keys, counts, suffixes, starts, n_contexts, vocab_size, bos))
         n_contexts = len(keys)
     return levels
@@ -340,10 +341,76 @@ def keep_freed_memory() -> None:
     np.empty(31 * 2**20, np.uint8)
 
 
-def check_order(order: int) -> None:
-    """Raise `ValueError` for an order below 1."""
+def check_integer(value: object, name: str) -> int:
+    """`value` as Python's own integer, which NumPy's are no less than; `TypeError` for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    return int(value)
+
+
+def check_order(order: int) -> int:
+    """The order as an integer; `ValueError` for one below 1."""
+    order = check_integer(order, "order")
     if order < 1:
         raise ValueError(f"the order counts the tokens of an n-gram, so it is 1 or more, got {order}")
+    return order
+
+
+def check_length(n_tokens: int, order: int, vocab_size: int) -> None:
+    """Raise `ValueError` where a text is shorter than its n-grams, or too long for `markov.packed-keys` in 64 bits."""
+    if order > n_tokens:
+        raise ValueError(f"n-grams of order {order} need a text of at least {order} tokens, got {n_tokens}")
+    if (n_tokens + 1) * vocab_size >= 2**63:
+        raise ValueError(
+            f"(tokens + 1) * vocab_size must stay below 2**63 for the packed keys, got {n_tokens} tokens and a "
+            f"vocabulary of {vocab_size}"
+        )
+
+
+def too_short(order: int) -> ValueError:
+    """The error for a text whose sentences are all shorter than an n-gram with its `bos`, or hold no token."""
+    return ValueError(
+        f"n-grams of order {order} need a sentence of at least {max(order - 1, 1)} tokens after bos, got none"
+    )
+
+
+def as_ids(
+    ids: Integer[np.ndarray, " T"] | Sequence[int], caller: str, *, allow_empty: bool = False
+) -> Integer[np.ndarray, " T"]:
+    """
+    A text as an array of integers.
+
+    Parameters
+    ----------
+    ids
+        The text, of any integer type.
+    caller
+        Who needs it: the first word of a refusal.
+    allow_empty
+        Whether a text may have no token.
+
+    Raises
+    ------
+    ValueError
+        If it has more than one axis, or no token.
+    TypeError
+        If it is no sequence, or not of integers.
+    """
+    array = np.asarray(ids)
+    if array.ndim == 0:
+        raise TypeError(
+            f"{caller} needs token ids in an array or a list, got {type(ids).__name__}. "
+            "Encode the text first, and make a list of an iterator."
+        )
+    if array.ndim != 1:
+        raise ValueError(f"{caller} needs one text, a sequence of token ids, got an array of shape {array.shape}")
+    if not len(array):
+        if not allow_empty:
+            raise ValueError(f"{caller} needs at least one token, got an empty text")
+        return np.empty(0, np.int64)  # an empty list has no integer type
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"token ids must be integers, got {array.dtype}. Encode the text first.")
+    return array
 
 
 def check_ids(ids: Integer[np.ndarray, " T"], vocab_size: int, bos: int | None = None) -> None:

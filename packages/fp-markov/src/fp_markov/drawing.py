@@ -5,7 +5,7 @@ A table of probabilities hides what a drawing shows at a glance: which state lea
 what is left for all others. Two pictures are enough for this stage. Both are SVG, which is text: written here with the
 standard library alone, shown by every browser and notebook, sharp at any size.
 
-You need: `fp_markov.chain`; sine and cosine.
+You need: `fp_markov.chain` and `fp_markov.ngram`; sine and cosine.
 
 ## A machine
 
@@ -25,11 +25,8 @@ tooltip.
 A bigram model is such a machine over its tokens. A model of order $n$ is one over its contexts of $n - 1$ tokens: token
 $w$ after the context $c_1 \dots c_{n-1}$ leads to $c_2 \dots c_{n-1} w$.
 
->>> import itertools
->>> from fp_markov.ngram import NGramModel
 >>> model = NGramModel(order=3, vocab_size=2).fit([0, 0, 1, 0, 1, 1, 0, 1, 0, 0])
->>> contexts = {c: model.next_distribution(c) for c in itertools.product(range(2), repeat=2)}
->>> picture = state_machine(contexts, labels="ab")
+>>> picture = state_machine(model, labels="ab")
 >>> picture[:4], picture.count("<circle")
 ('<svg', 4)
 
@@ -55,9 +52,13 @@ import numpy as np
 from jaxtyping import Float
 
 from fp_markov.chain import StationaryChain
+from fp_markov.ngram import NGramModel
 
 __all__ = ["SVG", "state_machine", "bar_chart", "visible"]  # the order of the page
 
+Transitions = (
+    Float[np.ndarray, "V V"] | StationaryChain | NGramModel | Mapping[tuple[int, ...], Float[np.ndarray, " V"]]
+)
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -96,7 +97,7 @@ class SVG(str):
 
 
 def state_machine(
-    transitions: Float[np.ndarray, "V V"] | StationaryChain | Mapping[tuple[int, ...], Float[np.ndarray, " V"]],
+    transitions: Transitions,
     labels: Sequence[str] | None = None,
     *,
     threshold: float | int = 0.01,
@@ -108,8 +109,8 @@ def state_machine(
     Parameters
     ----------
     transitions
-        A chain or its table; or for each context, a tuple of tokens, the distribution of the next token. All contexts
-        have one length.
+        A chain or its table; an n-gram model of order 2 or more, for the contexts that its text has; or for each
+        context, a tuple of tokens, the distribution of the next token. All contexts have one length.
     labels
         A name for each of the V tokens; `None` names them by number.
     threshold
@@ -125,8 +126,9 @@ def state_machine(
     Raises
     ------
     ValueError
-        If there is no state, contexts differ in length or hold an unknown token, a row is not a distribution, the
-        number of labels is not V, or the threshold lies outside `[0, 1]`.
+        If there is no state, as in a model of order 1, or the model is not fitted, contexts differ in length or hold an
+        unknown token, a row is not a distribution, the number of labels is not V, or the threshold lies outside
+        `[0, 1]`.
 
     Examples
     --------
@@ -285,10 +287,10 @@ def visible(token: str) -> str:
     return "◌" + shown if shown and unicodedata.combining(shown[0]) else shown or "(empty)"
 
 
-def _rows(
-    transitions: Float[np.ndarray, "V V"] | StationaryChain | Mapping[tuple[int, ...], Float[np.ndarray, " V"]],
-) -> dict[tuple[int, ...], Float[np.ndarray, " V"]]:
+def _rows(transitions: Transitions) -> dict[tuple[int, ...], Float[np.ndarray, " V"]]:
     """The distribution after each context; a chain's contexts are single tokens."""
+    if isinstance(transitions, NGramModel):
+        transitions = {context: transitions.next_distribution(context) for context in _contexts(transitions)}
     if not isinstance(transitions, Mapping):
         chain = transitions if isinstance(transitions, StationaryChain) else StationaryChain(transitions)
         return {(i,): row for i, row in enumerate(chain.P)}
@@ -303,6 +305,16 @@ def _rows(
     if unknown := [context for context in rows if not all(0 <= w < V for w in context)]:
         raise ValueError(f"contexts hold tokens in [0, {V}), got {unknown[0]}")
     return rows
+
+
+def _contexts(model: NGramModel) -> list[tuple[int, ...]]:
+    """The n-grams one token shorter than the model's order, which its keys stand for."""
+    V = len(model.next_distribution([]))
+    grams: list[tuple[int, ...]] = [()]
+    for weights in model.weights[:-1]:
+        contexts, tokens = np.divmod(weights.keys, V)
+        grams = [(*grams[c], w) for c, w in zip(contexts.tolist(), tokens.tolist(), strict=True)]
+    return grams
 
 
 def _distribution(p: Float[np.ndarray, " V"], name: str) -> Float[np.ndarray, " V"]:

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from fp_markov.information import bits_per_character
+from fp_markov.information import bits_per_byte, bits_per_character
 from fp_markov.ngram import NGramModel
 from fp_markov.sampling import Real
 from fp_markov.vocabulary import Vocabulary
@@ -60,6 +60,8 @@ class Trial:
     """Nats for each of its tokens, `<s>` left out."""
     n_characters: int
     """Characters of the held-out text."""
+    n_bytes: int
+    """Bytes of it in UTF-8."""
     n_unknown: int
     """Tokens of it that are `<unk>`."""
 
@@ -72,6 +74,11 @@ class Trial:
     def bits_per_character(self) -> float:
         """All its bits over all its characters; without meaning where tokens are unknown, or words drop white space."""
         return bits_per_character(self.loss, n_tokens=len(self.losses), n_characters=self.n_characters)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """All its bits over all its bytes; without meaning in the same cases."""
+        return bits_per_byte(self.loss, n_tokens=len(self.losses), n_bytes=self.n_bytes)
 
 
 def split(text: str, held_out: Real = 0.1) -> tuple[str, str]:
@@ -167,4 +174,5 @@ def run(
     losses = -model.log_prob(ids)
     n_unknown = 0 if vocabulary.unk is None else int(np.count_nonzero(ids == vocabulary.unk))
     predicted = losses if vocabulary.bos is None else losses[ids != vocabulary.bos]
-    return Trial(vocabulary, model, ids, predicted, len(rest), n_unknown)
+    n_bytes = len(rest.encode("utf8", "surrogatepass"))
+    return Trial(vocabulary, model, ids, predicted, len(rest), n_bytes, n_unknown)

@@ -316,14 +316,14 @@ def cross_entropy(p: Float[np.ndarray, "*batch V"], q: Float[np.ndarray, "*batch
     Raises
     ------
     ValueError
-        If a row is not a distribution.
+        If a row is not a distribution, or the shapes differ.
 
     Examples
     --------
     >>> bool(cross_entropy(np.array([0.5, 0.5]), np.array([1.0, 0.0])) == np.inf)
     True
     """
-    p, q = check_distribution(p, "each row of p"), check_distribution(q, "each row of q")
+    p, q = _pair(p, q)
     terms = np.zeros_like(p)  # 0 ln 0 = 0: stays where p is zero
     with np.errstate(divide="ignore"):
         np.multiply(p, -np.log(q), out=terms, where=p > 0)
@@ -347,7 +347,7 @@ def kl_divergence(p: Float[np.ndarray, "*batch V"], q: Float[np.ndarray, "*batch
     Raises
     ------
     ValueError
-        If a row is not a distribution.
+        If a row is not a distribution, or the shapes differ.
 
     Examples
     --------
@@ -357,7 +357,7 @@ def kl_divergence(p: Float[np.ndarray, "*batch V"], q: Float[np.ndarray, "*batch
     >>> kl_divergence(p, q).round(3).item(), kl_divergence(q, p).round(3).item()
     (0.511, 0.368)
     """
-    p, q = check_distribution(p, "each row of p"), check_distribution(q, "each row of q")
+    p, q = _pair(p, q)
     terms = np.zeros_like(p)
     with np.errstate(divide="ignore", invalid="ignore"):  # rows with p = 0 are computed and left out
         np.multiply(p, np.log(p) - np.log(q), out=terms, where=p > 0)
@@ -519,6 +519,15 @@ def bits_per_character(nats_per_token: float, *, n_tokens: int, n_characters: in
     1.0
     """
     return _bits_per("character", nats_per_token, n_tokens, n_characters)
+
+
+def _pair(
+    p: Float[np.ndarray, "*batch V"], q: Float[np.ndarray, "*batch V"]
+) -> tuple[Float[np.ndarray, "*batch V"], Float[np.ndarray, "*batch V"]]:
+    p, q = check_distribution(p, "each row of p"), check_distribution(q, "each row of q")
+    if p.shape != q.shape:
+        raise ValueError(f"p and q are distributions over the same tokens, of one shape, got {p.shape} and {q.shape}")
+    return p, q
 
 
 def _bits_per(unit: str, nats_per_token: float, n_tokens: int, n_units: int) -> float:

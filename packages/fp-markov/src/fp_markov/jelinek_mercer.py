@@ -185,7 +185,7 @@ def held_out_weights(
     Raises
     ------
     ValueError
-        If the held-out text is empty or an id lies outside the vocabulary, or if kappa is negative.
+        If the held-out text has no token to predict or an id lies outside the vocabulary, or if kappa is negative.
 
     Examples
     --------
@@ -200,10 +200,10 @@ def held_out_weights(
     """
     if not kappa >= 0:
         raise ValueError(f"kappa counts pseudo-events and must be zero or more, got {kappa}")
-    if not len(held_out):
-        raise ValueError("the weights are found on held-out text, got none")
     check_ids(held_out, levels[0].vocab_size, levels[0].bos)
     p_hat, bucket, predicted = _components(levels, held_out)
+    if not predicted.any():
+        raise ValueError("the weights are found on held-out text, got no token to predict")
     T = int(predicted.sum())
     lambdas = [np.full(N_BUCKETS, 0.5) for _ in levels]
     best = -np.inf

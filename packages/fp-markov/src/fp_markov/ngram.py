@@ -58,7 +58,7 @@ How the mean loss falls with the order, on the fitted text itself, which repeats
 
 import inspect
 import json
-import zipfile
+import numbers
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,7 +70,7 @@ from fp_markov import information
 from fp_markov._files import replacing
 from fp_markov.additive import additive, mle
 from fp_markov.arpa import BOS, read_arpa, write_arpa
-from fp_markov.counting import Level, check_ids, check_order, count_ngrams, find
+from fp_markov.counting import Level, as_ids, check_ids, check_integer, check_order, count_ngrams, find
 from fp_markov.good_turing import good_turing, katz
 from fp_markov.jelinek_mercer import held_out_weights, jelinek_mercer
 from fp_markov.kneser_ney import absolute_discounting, discounts, kneser_ney, modified_kneser_ney
@@ -119,7 +119,8 @@ class NGramModel:
         The token that begins a sentence, where the text consists of sentences: it is given, never predicted, and no
         context reaches across it. `None` for one long text.
     **settings
-        Settings of that smoothing: `alpha` of `additive`, `discount` of `absolute_discounting` and `kneser_ney`.
+        Settings of that smoothing: `alpha` of `additive`, `discount` of `absolute_discounting` and `kneser_ney`; `None`
+        is the same as none given.
 
     Attributes
     ----------
@@ -129,8 +130,10 @@ class NGramModel:
     Raises
     ------
     ValueError
-        If the order is below 1, the vocabulary is empty, `bos` lies outside it, or the smoothing or a setting is
-        unknown.
+        If the order is below 1, the vocabulary is empty, `bos` lies outside it or is all of it, or the smoothing or a
+        setting is unknown.
+    TypeError
+        If the order, the size or `bos` is no integer, or a setting is no number.
 
     Examples
     --------
@@ -149,11 +152,17 @@ class NGramModel:
         bos: int | None = None,
         **settings: Real | None,
     ) -> None:
-        check_order(order)
-        if vocab_size is not None and vocab_size < 1:
-            raise ValueError(f"vocab_size must be 1 or more, got {vocab_size}")
-        if bos is not None and not 0 <= bos < (vocab_size or bos + 1):
-            raise ValueError(f"bos is a token of the vocabulary, in [0, {vocab_size}), got {bos}")
+        order = check_order(order)
+        if vocab_size is not None:
+            vocab_size = check_integer(vocab_size, "vocab_size")
+            if vocab_size < 1:
+                raise ValueError(f"vocab_size must be 1 or more, got {vocab_size}")
+        if bos is not None:
+            bos = check_integer(bos, "bos")
+            if not 0 <= bos < (vocab_size or bos + 1):
+                raise ValueError(f"bos is a token of the vocabulary, in [0, {vocab_size}), got {bos}")
+            if vocab_size == 1:
+                raise ValueError("bos is never predicted, so vocab_size must be 2 or more beside it, got 1")
         if smoothing not in SMOOTHINGS:
             raise ValueError(f"smoothing must be one of {', '.join(SMOOTHINGS)}, got {smoothing!r}")
         known = set(inspect.signature(SMOOTHINGS[smoothing]).parameters) - {"levels", "lambdas"}
@@ -163,7 +172,7 @@ class NGramModel:
         self.vocab_size = vocab_size
         self.smoothing = smoothing
         self.bos = bos
-        self.settings = settings
+        self.settings = {name: _as_float(value, name) for name, value in settings.items() if value is not None}
         self.weights: list[Weights] = []
         self._finders: list[Finder] = []
 
@@ -203,25 +212,35 @@ class NGramModel:
         Raises
         ------
         ValueError
-            If the text is empty or shorter than the order, if an id lies outside the vocabulary, if there is held-out
-            text and no use for it, or if the model was read from an ARPA file.
+            If the text is empty or shorter than the order, or too short to hold out a part where one is needed, if an
+            id lies outside the vocabulary, if there is held-out text and no use for it, or if the model was read from
+            an ARPA file.
+        TypeError
+            If the ids are no sequence, or no integers.
         """
         self._check_smoothing()
-        ids = _as_ids(ids, "fit")
+        ids = as_ids(ids, "fit")
         vocab_size = self.vocab_size
         if vocab_size is None:
             check_ids(ids, 2**62)
             vocab_size = int(ids.max()) + 1
+        levels = count_ngrams(ids, self.order, vocab_size, self.bos)
         if self.smoothing == "jelinek_mercer" and held_out is None:
             cut = len(ids) - max(len(ids) // 10, 1)
-            if self.bos is not None:  # whole sentences
+            if self.bos is not None:  # whole sentences, with a token among them
+                cut = min(cut, int(np.flatnonzero(ids != self.bos)[-1]))
                 cut = int(np.flatnonzero(ids[: cut + 1] == self.bos)[-1])
-            counted = count_ngrams(ids[:cut], self.order, vocab_size, self.bos)
-            lambdas = held_out_weights(counted, ids[cut:])
-            levels = count_ngrams(ids, self.order, vocab_size, self.bos)
+            try:
+                counted = count_ngrams(ids[:cut], self.order, vocab_size, self.bos)
+                lambdas = held_out_weights(counted, ids[cut:])
+            except ValueError as error:
+                raise ValueError(
+                    "jelinek_mercer finds its weights on held-out text, by default the end of the text, and this one "
+                    f"is too short to be cut: {error}. Give a longer text, a second sentence, or held_out=."
+                ) from error
             self.vocab_size, self.weights = vocab_size, jelinek_mercer(levels, lambdas)
             return self
-        return self.fit_counts(count_ngrams(ids, self.order, vocab_size, self.bos), held_out)
+        return self.fit_counts(levels, held_out)
 
     def fit_counts(
         self, levels: list[Level], held_out: Integer[np.ndarray, " U"] | Sequence[int] | None = None
@@ -244,10 +263,12 @@ class NGramModel:
         Raises
         ------
         ValueError
-            If the counts are of another order, vocabulary or `bos`, if held-out text is missing or has no use, or if
-            the model was read from an ARPA file.
+            If there are no counts, or they are of another order, vocabulary or `bos`, if held-out text is missing or
+            has no use, or if the model was read from an ARPA file.
         """
         self._check_smoothing()
+        if not levels:
+            raise ValueError("fit_counts needs the counts that count_ngrams returns, one item an order, got none")
         V, bos = levels[0].vocab_size, levels[0].bos
         if (len(levels), bos) != (self.order, self.bos) or self.vocab_size not in (None, V):
             raise ValueError(
@@ -258,7 +279,7 @@ class NGramModel:
             verb = "needs" if held_out is None else "does not use"
             raise ValueError(f"{self.smoothing} {verb} held-out text")
         if held_out is not None:
-            weights = jelinek_mercer(levels, held_out_weights(levels, _as_ids(held_out, "fit")))
+            weights = jelinek_mercer(levels, held_out_weights(levels, as_ids(held_out, "fit")))
         else:
             weights = SMOOTHINGS[self.smoothing](levels, **self.settings)
         self.vocab_size, self.weights = V, weights
@@ -284,7 +305,7 @@ class NGramModel:
             If the text is empty, an id lies outside the vocabulary, or the model is not fitted.
         """
         V = self._fitted_vocabulary()
-        ids = _as_ids(ids, "log_prob")
+        ids = as_ids(ids, "log_prob")
         check_ids(ids, V)
         ids = ids.astype(np.int64, copy=False)
         finders = self._finders_for(len(ids))
@@ -317,7 +338,7 @@ class NGramModel:
             If an id lies outside the vocabulary, or the model is not fitted.
         """
         V = self._fitted_vocabulary()
-        context = _as_ids(context, "next_distribution", allow_empty=True)
+        context = as_ids(context, "next_distribution", allow_empty=True)
         check_ids(context, V)
         context = context[max(len(context) - self.order + 1, 0) :]
         P = self._uniform_distribution()
@@ -365,6 +386,7 @@ class NGramModel:
         rng: np.random.Generator,
         *,
         stop: int | None = None,
+        exclude: Ids = (),
         temperature: Real = 1.0,
         top_k: int | None = None,
         top_p: Real | None = None,
@@ -383,6 +405,8 @@ class NGramModel:
             Source of randomness.
         stop
             A token after which writing ends, such as the end of a sentence.
+        exclude
+            Tokens never to write, such as `<unk>`: they are cut before all else.
         temperature, top_k, top_p, min_p
             As for `fp_markov.sampling.draw`.
 
@@ -394,8 +418,10 @@ class NGramModel:
         Raises
         ------
         ValueError
-            If `n_tokens` is negative, an id lies outside the vocabulary, a setting lies outside its range, or the model
-            is not fitted.
+            If `n_tokens` is negative, an id lies outside the vocabulary, a setting lies outside its range, the model
+            is not fitted, or it expects nothing but tokens to exclude.
+        TypeError
+            If `rng` is no generator, or ids or `n_tokens` are no integers.
 
         Examples
         --------
@@ -403,15 +429,20 @@ class NGramModel:
         >>> model.generate([0, 1], 6, np.random.default_rng(0), temperature=0)
         array([2, 3, 0, 1, 2, 3])
         """
-        if n_tokens < 0:
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a generator such as numpy.random.default_rng(0), got {rng!r}")
+        if check_integer(n_tokens, "n_tokens") < 0:
             raise ValueError(f"n_tokens must be zero or more, got {n_tokens}")
-        context = _as_ids(context, "generate", allow_empty=True)
+        context = as_ids(context, "generate", allow_empty=True)
+        excluded = as_ids(exclude, "exclude", allow_empty=True)
+        check_ids(excluded, self._fitted_vocabulary())
         written = [*context[max(len(context) - self.order + 1, 0) :].tolist()]
         n_given = len(written)
         for _ in range(n_tokens):
             P = self.next_distribution(written[max(len(written) - self.order + 1, 0) :])
             with np.errstate(divide="ignore"):
                 logits = np.log(P)
+            logits[excluded] = -np.inf
             token = int(draw(logits, rng, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
             written.append(token)
             if token == stop:
@@ -463,27 +494,28 @@ class NGramModel:
         ValueError
             If the file is no such model, or is damaged.
         """
-        try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                about = json.loads(arrays["about"].tobytes())
-                if about["format"] != FORMAT:
-                    raise KeyError("format")
-                model = cls(about["order"], about["vocab_size"], bos=about["bos"])
-                model.smoothing, model.settings = about["smoothing"], about["settings"]
-                model.weights = [
-                    Weights(
-                        arrays[f"keys{n}"],
-                        arrays[f"probability{n}"],
-                        arrays[f"backoff{n}"],
-                        bool(arrays[f"uniform_below{n}"]),
-                        arrays.get(f"discounts{n}"),
-                    )
-                    for n in range(1, model.order + 1)
-                ]
-        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path} is no n-gram model that this version of fp_markov saved, or is damaged"
-            ) from error
+        with Path(path).open("rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    about = json.loads(arrays["about"].tobytes())
+                    if about["format"] != FORMAT:
+                        raise KeyError("format")
+                    model = cls(about["order"], about["vocab_size"], bos=about["bos"])
+                    model.smoothing, model.settings = about["smoothing"], about["settings"]
+                    model.weights = [
+                        Weights(
+                            arrays[f"keys{n}"],
+                            arrays[f"probability{n}"],
+                            arrays[f"backoff{n}"],
+                            bool(arrays[f"uniform_below{n}"]),
+                            arrays.get(f"discounts{n}"),
+                        )
+                        for n in range(1, model.order + 1)
+                    ]
+            except Exception as error:  # damage makes zipfile, zlib and NumPy raise nearly anything
+                raise ValueError(
+                    f"{path} is no n-gram model that this version of fp_markov saved, or is damaged"
+                ) from error
         return model
 
     def to_arpa(self, path: Path | str, tokens: Sequence[str] | None = None) -> None:
@@ -638,12 +670,7 @@ def reference_distribution(ids: Sequence[int], context: Sequence[int], order: in
     return [(count - D[min(count, 3)]) / A + gamma * p for count, p in zip(counts, lower, strict=True)]
 
 
-def _as_ids(ids: Ids, caller: str, *, allow_empty: bool = False) -> Integer[np.ndarray, " T"]:
-    ids = np.asarray(ids) if len(ids) else np.empty(0, np.int64)  # an empty list has no integer type
-    if ids.ndim != 1:
-        raise ValueError(f"{caller} needs one text, a sequence of token ids, got an array of shape {ids.shape}")
-    if len(ids) == 0 and not allow_empty:
-        raise ValueError(f"{caller} needs at least one token, got an empty text")
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"token ids must be integers, got {ids.dtype}. Encode the text first.")
-    return ids
+def _as_float(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    return float(value)

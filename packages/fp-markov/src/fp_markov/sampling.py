@@ -234,6 +234,8 @@ def temperature(logits: Float[np.ndarray, "*batch V"], t: Real) -> Float[np.ndar
     ------
     ValueError
         If `t` is not positive and finite, or if logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -268,6 +270,8 @@ def top_k(logits: Float[np.ndarray, "*batch V"], k: int) -> Float[np.ndarray, "*
     ------
     ValueError
         If `k` is below 1 or above V, or if logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -307,6 +311,8 @@ def top_p(logits: Float[np.ndarray, "*batch V"], p: Real) -> Float[np.ndarray, "
     ------
     ValueError
         If `p` lies outside (0, 1], or if logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -347,6 +353,8 @@ def min_p(logits: Float[np.ndarray, "*batch V"], p: Real) -> Float[np.ndarray, "
     ------
     ValueError
         If `p` lies outside (0, 1], or if logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -377,6 +385,8 @@ def greedy(logits: Float[np.ndarray, "*batch V"]) -> Int[np.ndarray, "*batch"]:
     ------
     ValueError
         If logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -407,6 +417,8 @@ def sample(logits: Float[np.ndarray, "*batch V"], rng: np.random.Generator) -> I
     ------
     ValueError
         If logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -436,6 +448,8 @@ def gumbel_max(logits: Float[np.ndarray, "*batch V"], rng: np.random.Generator) 
     ------
     ValueError
         If logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -481,6 +495,8 @@ def draw(
     ------
     ValueError
         If a setting lies outside its range, or if logits are NaN, plus infinity, or all cut.
+    TypeError
+        If logits are no floating-point numbers.
 
     Examples
     --------
@@ -488,6 +504,8 @@ def draw(
     >>> int(draw(logits, np.random.default_rng(0), temperature=0))
     1
     """
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"the temperature must be zero or more and finite, got {temperature}. Zero is greedy.")
     if temperature != 0:
         logits = _by_temperature(logits, temperature)
     if top_k is not None:
@@ -524,6 +542,10 @@ def _shifted(logits: Float[np.ndarray, "*batch V"]) -> Float[np.ndarray, "*batch
 
 def _largest(logits: Float[np.ndarray, "*batch V"]) -> Float[np.ndarray, "*batch 1"]:
     """The largest logit of each row, after the checks that all functions share."""
+    if logits.dtype.kind in "biuc":
+        raise TypeError(
+            f"logits are real floating-point numbers, got {logits.dtype}. Convert them: logits.astype(np.float64)."
+        )
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(f"logits need a last axis of at least one token, got shape {logits.shape}")
     largest: np.ndarray = logits.max(axis=-1, keepdims=True)

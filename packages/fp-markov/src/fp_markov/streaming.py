@@ -41,20 +41,29 @@ KenLM estimates its models in this way, on files, with counts packed more tightl
 machines. On a fast disk, counting there takes a little longer than in memory, for the rereading and the look-ups.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from fp_markov.counting import Level, check_ids, check_order, distinct
+from fp_markov.counting import (
+    Level,
+    as_ids,
+    check_ids,
+    check_integer,
+    check_length,
+    check_order,
+    distinct,
+    too_short,
+)
 
 __all__ = ["count_stream"]
 
 
 def count_stream(
-    pieces: Iterable[Integer[np.ndarray, " _"]],
+    pieces: Iterable[Integer[np.ndarray, " _"] | Sequence[int]],
     order: int,
     vocab_size: int,
     folder: Path | str,
@@ -72,7 +81,7 @@ def count_stream(
         As for `fp_markov.counting.count_ngrams`.
     folder
         An existing folder for the files: eight bytes a token and order for a while, and the levels, which are arrays
-        mapped from files there. Keep it as long as the levels are used.
+        mapped from files there. Keep it as long as the levels are used, and count each text in a folder of its own.
     piece_length
         Tokens to hold in memory at a time.
 
@@ -84,7 +93,10 @@ def count_stream(
     Raises
     ------
     ValueError
-        If the text is shorter than the order, an id lies outside the vocabulary, or sentences do not begin with `bos`.
+        If the text is shorter than the order, an id lies outside the vocabulary, sentences do not begin with `bos`, or
+        the folder holds the levels of an earlier text, which other arrays may still be mapped from.
+    TypeError
+        If the ids, the order or the size are no integers.
 
     Examples
     --------
@@ -96,17 +108,19 @@ def count_stream(
     ...     del levels
     [5, 4]
     """
-    check_order(order)
+    order, vocab_size = check_order(order), check_integer(vocab_size, "vocab_size")
     if piece_length < 1:
         raise ValueError(f"piece_length must be 1 or more, got {piece_length}")
     folder = Path(folder)
+    if (folder / "keys1").exists():
+        raise ValueError(f"the folder {folder} holds counts already, which may be in use: give another one")
     ids = Column(folder / "ids")
-    for piece in pieces:
+    for given in pieces:
+        piece = as_ids(given, "count_stream", allow_empty=True)
         check_ids(piece, vocab_size, None if len(ids) else bos)
         ids.append(piece)
     T = len(ids)
-    if order > T:
-        raise ValueError(f"n-grams of order {order} need a text of at least {order} tokens, got {T}")
+    check_length(T, order, vocab_size)
 
     levels: list[Level] = []
     n_contexts = 1
@@ -124,14 +138,18 @@ def count_stream(
             runs[-1][0].append(keys)
             runs[-1][1].append(counts)
         if not runs:
-            raise ValueError(f"n-grams of order {order} need a sentence of at least {n - 1} tokens after bos, got none")
+            raise too_short(order)
         while len(runs) > 1:
             runs = [_merge(runs[i : i + FAN_IN], folder, piece_length) for i in range(0, len(runs), FAN_IN)]
         level_keys, level_counts = runs.pop()
         level_keys.path = level_keys.path.rename(folder / f"keys{n}")
         level_counts.path = level_counts.path.rename(folder / f"counts{n}")
         longer, suffixes = Column(folder / f"ranks{n}"), level_keys.mapped_like(folder / f"suffixes{n}")
-        keys, counts, starts = level_keys.mapped(), level_counts.mapped(), []
+        keys, counts, starts = level_keys.mapped(), level_counts.mapped(), Column(folder / f"starts{n}")
+        if bos is not None and n == 1:
+            counts[keys == bos] = 0
+            if not counts.any():
+                raise too_short(order)
         for start, stop in _pieces(T, piece_length):
             wanted, present = _keys(ids, ranks, n, vocab_size, bos, start, stop)
             rank = np.full(stop - start, -1)
@@ -139,12 +157,10 @@ def count_stream(
             longer.append(rank)
             suffixes[rank[present]] = ranks.read(start + 1, stop + 1)[present]
             begins = np.arange(start == 0) if bos is None else np.flatnonzero(ids.read(start, stop) == bos)
-            starts.append(rank[begins][rank[begins] >= 0])
+            if bos is None or n > 1:
+                starts.append(rank[begins][rank[begins] >= 0])
         longer.append(np.full(1, -1))
-        if bos is not None and n == 1:
-            counts[keys == bos] = 0
-            starts = [np.empty(0, np.int64)]
-        levels.append(Level(keys, counts, suffixes, np.concatenate(starts), n_contexts, vocab_size, bos))
+        levels.append(Level(keys, counts, suffixes, starts.mapped(), n_contexts, vocab_size, bos))
         n_contexts = len(keys)
         ranks.path.unlink()
         ranks = longer
@@ -171,7 +187,7 @@ class Column:
         return np.fromfile(self.path, "<i8", stop - start, offset=8 * start)
 
     def mapped(self) -> Int[np.ndarray, " N"]:
-        return np.memmap(self.path, "<i8", "r+")
+        return np.memmap(self.path, "<i8", "r+") if len(self) else np.empty(0, np.int64)  # nothing cannot be mapped
 
     def mapped_like(self, path: Path) -> Int[np.ndarray, " N"]:
         return np.memmap(path, "<i8", "w+", shape=(len(self),))

@@ -46,14 +46,17 @@ that `<unk>` is never needed; their sequences begin with a token like `<s>`, and
 `</s>`.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int, Integer
 
-from fp_markov.counting import check_ids
+from fp_markov._files import replacing
+from fp_markov.counting import as_ids, check_ids
 
 __all__ = ["Vocabulary"]
 
@@ -68,7 +71,7 @@ class Vocabulary:
     """
     Tokens and their ids.
 
-    `Vocabulary(v.tokens, v.units)` equals `v`: these two are what to save.
+    `Vocabulary(v.tokens, v.units)` equals `v`: these two are what `save` writes.
 
     Parameters
     ----------
@@ -153,6 +156,8 @@ class Vocabulary:
         ------
         ValueError
             If the text is empty, units or `min_count` are out of range, or a word of the text is a special token.
+        TypeError
+            If the text is no string.
 
         Examples
         --------
@@ -165,6 +170,7 @@ class Vocabulary:
             raise ValueError(f"min_count counts occurrences, so it is 1 or more, got {min_count}")
         if min_count > 1 and not unknown:
             raise ValueError(f"min_count = {min_count} leaves rare symbols without an id: ask for unknown=True too")
+        _check_text(text)
         if not text:
             raise ValueError("a vocabulary is made from a text, got an empty one")
         if units == "bytes":
@@ -209,7 +215,10 @@ class Vocabulary:
         ------
         ValueError
             If a symbol is not in the vocabulary and the vocabulary has no `<unk>`, naming the first such symbol.
+        TypeError
+            If the text is no string.
         """
+        _check_text(text)
         return self._encode(text, text)
 
     def encode_sentences(self, text: str, *, keep_empty: bool = False) -> Int[np.ndarray, " T"]:
@@ -232,6 +241,8 @@ class Vocabulary:
         ------
         ValueError
             As `encode`, or if the vocabulary lacks `<s>` or `</s>`.
+        TypeError
+            If the text is no string.
 
         Examples
         --------
@@ -241,6 +252,7 @@ class Vocabulary:
         """
         if self.bos is None or self.eos is None:
             raise ValueError("sentences need the tokens <s> and </s>: make the vocabulary with sentences=True")
+        _check_text(text)
         lines = text.removesuffix("\n").split("\n") if text else []
         if self.units == "words":
             lengths = np.array([len(WORD.findall(line)) for line in lines], np.int64)
@@ -279,6 +291,8 @@ class Vocabulary:
         ------
         ValueError
             If an id lies outside the vocabulary.
+        TypeError
+            If ids are no integers.
 
         Examples
         --------
@@ -286,7 +300,7 @@ class Vocabulary:
         >>> vocabulary.decode(vocabulary.encode_sentences("not  to be\\nor\\tto be"))
         'not to be\\nor to be\\n'
         """
-        ids = np.asarray(ids) if len(ids) else np.empty(0, np.int64)
+        ids = as_ids(ids, "decode", allow_empty=True)
         check_ids(ids, len(self))
         if self.units == "bytes":
             shown = {self.bos: b"", self.eos: b"\n", self.unk: UNKNOWN.encode()}
@@ -295,6 +309,47 @@ class Vocabulary:
         if self.units == "characters":
             return "".join(pieces)
         return " ".join(pieces).replace(" \n", "\n").replace("\n ", "\n")  # no word holds either
+
+    def save(self, path: Path | str) -> None:
+        """
+        Write the vocabulary to one file, as JSON: what the ids in a saved model mean.
+
+        Parameters
+        ----------
+        path
+            Where; an earlier file is replaced only when the new one is complete.
+        """
+        with replacing(path) as file:
+            file.write(json.dumps({"format": FORMAT, "units": self.units, "tokens": self.tokens}).encode())
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Vocabulary":
+        """
+        Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+
+        Returns
+        -------
+        Vocabulary
+            Equal to the one that was saved.
+
+        Raises
+        ------
+        ValueError
+            If the file is no such vocabulary, or is damaged.
+        """
+        content = Path(path).read_bytes()
+        try:
+            about = json.loads(content)
+            if about["format"] != FORMAT:
+                raise KeyError("format")
+            return cls(about["tokens"], about["units"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no vocabulary that this version of fp_markov saved, or is damaged") from error
 
     def _encode(self, text: str, whole: str) -> Int[np.ndarray, " T"]:
         """Ids of the symbols of `text`, which are those of `whole`, where an unknown one is looked for."""
@@ -317,6 +372,14 @@ class Vocabulary:
                 )
             ids[ids < 0] = self.unk
         return ids
+
+
+FORMAT = "fp-markov vocabulary 1"
+
+
+def _check_text(text: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"a text is a str, got {type(text).__name__}. Decode bytes first: data.decode('utf8').")
 
 
 def _utf8(text: str) -> bytes:
