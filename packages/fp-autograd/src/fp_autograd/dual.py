@@ -187,7 +187,7 @@ from numbers import Real
 from operator import add, mul, sub
 from typing import Any, TypeVar
 
-__all__ = ["Dual", "derivative", "gradient", "Series", "derivatives"]  # the order of the page
+__all__ = ["Scalar", "Dual", "derivative", "gradient", "Series", "derivatives"]  # the order of the page
 
 Number = float | int
 WithSlope = tuple[float, float]
