@@ -477,7 +477,7 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (
         (lambda g, out, x, y: unbroadcast(g, x), lambda g, out, x, y: unbroadcast(g, y)),
         (lambda t, out, x, y: _spread(t, out), lambda t, out, x, y: _spread(t, out)), fresh=False),
     Rule("subtract", operator.sub,
-        (lambda g, out, x, y: unbroadcast(g, x), lambda g, out, x, y: unbroadcast(g * -1, y)),  # -g is slow for repeated numbers
+        (lambda g, out, x, y: unbroadcast(g, x), lambda g, out, x, y: unbroadcast(g * -1, y)),  # -g is slower
         (lambda t, out, x, y: _spread(t, out), lambda t, out, x, y: _spread(-t, out)), fresh=False),
     Rule("multiply", operator.mul,
         (lambda g, out, x, y: unbroadcast(g * y, x), lambda g, out, x, y: unbroadcast(g * x, y)),
