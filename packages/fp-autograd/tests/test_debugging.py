@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fp_autograd.debugging import Step, anomaly, shape_trace
-from fp_autograd.functional import grad, hvp
+from fp_autograd.functional import grad, hvp, jvp
 from fp_autograd.rules import logsumexp, softmax, where
 from fp_autograd.tensor import Mode, Tensor
 
@@ -328,3 +328,27 @@ def test_a_line_whose_source_is_not_there():
     linecache.checkcache()
     with anomaly(), pytest.raises(FloatingPointError, match=r"at <no such file>:2$"):
         names["f"](leaf(0.0))
+
+
+@pytest.mark.parametrize(
+    ("compute", "sentence"),
+    [
+        (
+            lambda x, t: jvp(lambda x: x.log(), (x,), (t,)),
+            r"log made -inf, first in entry \(0,\), of .*test_debugging\.py",
+        ),
+        (lambda x, t: jvp(lambda x: x.sqrt(), (x,), (t,)), r"sqrt along the tangents is inf, .*test_debugging\.py"),
+        # 0.75 / sqrt(x), while value and gradient are zero
+        (lambda x, t: hvp(lambda x: (x**1.5).sum())(x, t), r"power along the tangents is inf, .*test_debugging\.py"),
+    ],
+)
+def test_forward_mode_is_watched_too(compute, sentence):
+    with pytest.raises(FloatingPointError, match=sentence), anomaly():
+        compute(np.zeros(2), np.ones(2))
+
+
+def test_nested_transformations_show_each_operation_once():
+    def f():
+        jvp(lambda x: grad(lambda y: (y * y).sum())(x), (np.ones(2),), (np.ones(2),))
+
+    assert [step.operation for step in shape_trace(f, file=io.StringIO())[:2]] == ["multiply", "sum"]

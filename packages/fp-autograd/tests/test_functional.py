@@ -181,6 +181,8 @@ def test_float32_stays_float32():
             ValueError,
             r"returns one number, got an array of shape \(3,\): sum it",
         ),
+        (lambda: grad(lambda x: None)(1.0), TypeError, "one number, got NoneType: return the number itself"),
+        (lambda: grad(lambda x: {"loss": x})(1.0), TypeError, "one number, got dict"),
         (lambda: grad(lambda x: x.sum())(np.arange(3)), TypeError, "holds real floating-point numbers, got int64"),
         (lambda: jvp(lambda x: x, (np.arange(3),), (np.ones(3),)), TypeError, "floating-point numbers, got int64"),
         (lambda: jvp(lambda x: x, (np.ones(3),), (np.ones(2),)), ValueError, r"its value, \(3,\), got \(2,\)"),

@@ -6,10 +6,11 @@ from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fp_autograd import graph as section
+from fp_autograd.calculus import ELEMENTARY
 from fp_autograd.graph import (
     OPERATIONS,
     Edge,
@@ -251,6 +252,82 @@ def test_a_gradient_costs_at_most_four_times_its_function(counted_operations, pr
     assert len(gradient) == n
 
 
+class Moving(float):
+    """A number with a tangent, both counting; a plain number beside it is a constant."""
+
+    def __new__(cls, value, tangent):
+        self = super().__new__(cls, value)
+        self.value, self.tangent = Number(value), Number(tangent)
+        return self
+
+    def __add__(self, other):
+        if not isinstance(other, Moving):
+            return Moving(self.value + other, self.tangent)
+        return Moving(self.value + other.value, self.tangent + other.tangent)
+
+    def __neg__(self):
+        return Moving(-self.value, -self.tangent)
+
+    def __sub__(self, other):
+        return self + -other
+
+    def __rsub__(self, other):
+        return -self + other
+
+    def __mul__(self, other):
+        if not isinstance(other, Moving):
+            return Moving(self.value * other, self.tangent * other)
+        return Moving(self.value * other.value, self.tangent * other.value + self.value * other.tangent)
+
+    def __truediv__(self, other):
+        z = self.value / other.value
+        return Moving(z, (self.tangent - z * other.tangent) / other.value)
+
+    def __rtruediv__(self, other):
+        z = Number(other) / self.value
+        return Moving(z, -(z * self.tangent / self.value))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def moving(name):
+    def f(x):
+        counted["operations"] += 1
+        z = Number(ELEMENTARY[name].value(float(x)))
+        return Moving(z, ELEMENTARY[name].slope(x.value, z) * x.tangent)
+
+    return f
+
+
+@pytest.mark.claim("autograd.hvp-cost")
+@settings(deadline=None)
+@given(programs(), st.lists(st.floats(0.5, 2), min_size=6, max_size=6))
+def test_a_hessian_vector_product_costs_at_most_sixteen_times_its_function(program, numbers):
+    n, steps = program
+    x, v = np.array(numbers[:n]), np.array(numbers[3 : 3 + n])
+    kinks = {"relu", "abs"} & {step.name for step in steps}
+    with pytest.MonkeyPatch.context() as patch:
+        table = {k: o._replace(value=moving(k)) if k in ELEMENTARY else o for k, o in section.OPERATIONS.items()}
+        patch.setattr(section, "OPERATIONS", table)
+        counted.clear()
+        try:
+            _, gradient, _ = value_and_gradient(steps, [Moving(*pair) for pair in zip(x, v, strict=True)], 1.0)
+        except (ValueError, OverflowError, ZeroDivisionError):
+            return  # no value, no gradient
+    assert counted["operations"] <= 16 * len(steps)
+    if kinks or not all(isinstance(g, Moving) and abs(g.tangent) < 1e3 for g in gradient):
+        return  # the count is what matters there
+    h = 1e-5
+    try:
+        right, left = (np.array(value_and_gradient(steps, (x + s * v).tolist())[1]) for s in (h, -h))
+    except (ValueError, OverflowError, ZeroDivisionError):
+        return
+    slopes = (right - left) / (2 * h)
+    if np.abs(slopes).max() < 1e3 and np.abs(right - left).max() < 1e-2:
+        expected = pytest.approx(slopes, rel=1e-3, abs=1e-4)
+        assert [float(g.tangent) for g in gradient] == expected
+
+
 @pytest.mark.claim("autograd.cheap-gradient")
 @pytest.mark.parametrize("n", [2, 3, 7, 100])
 def test_the_product_of_all_variables_reaches_the_bound(n):
@@ -349,7 +426,7 @@ def test_what_checkpoints_hold_and_repeat_for_every_distance_in_every_short_chai
             calls.clear()
             cotangent, held, evaluations = checkpointed_reverse(steps, 0.3, 1.0, every)
             assert cotangent == pytest.approx(g, rel=1e-13)  # the same factors, multiplied from the other end
-            assert held <= math.ceil(L / every) + every - 1
+            assert held == math.ceil(L / every) + every - 1
             assert evaluations == calls["f"] == 2 * L - math.ceil(L / every)
             least = held if least is None else min(least, held)
         root = math.isqrt(L - 1) + 1  # the square root, rounded up

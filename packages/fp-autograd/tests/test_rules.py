@@ -817,6 +817,9 @@ def test_empty_arrays():
     np.testing.assert_array_equal(grad(lambda b: (empty * b).sum())(np.ones(3)), np.zeros(3))
     np.testing.assert_array_equal(grad(lambda w: (empty @ w).sum())(np.ones((3, 2))), np.zeros((3, 2)))
     np.testing.assert_array_equal(grad(lambda b: (empty + b).sum())(np.array(2.0)), 0.0)
+    batch, inner = np.ones((2, 3, 0)), np.ones((0, 4))
+    np.testing.assert_array_equal(grad(lambda w: (batch @ w).sum())(inner), inner)
+    np.testing.assert_array_equal(grad(lambda w: (np.ones((2, 3, 4)) @ w).sum())(inner.T), inner.T)
     assert grad(lambda x: concatenate([x, np.ones((2, 3))]).sum())(empty).shape == (0, 3)
 
 

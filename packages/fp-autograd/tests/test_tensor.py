@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fp_autograd import rules
+from fp_autograd.functional import grad, hessian, hvp, jvp
 from fp_autograd.tensor import Tensor, no_grad, sweep
 from fp_autograd.tracing import Rule, apply
 
@@ -377,3 +378,102 @@ def test_every_operation_of_the_table_is_a_method_or_a_function():
             "min",
         ):
             assert hasattr(rules, name) or hasattr(Tensor, name), name
+
+
+def test_a_stopped_sweep_leaves_nothing_behind():
+    x = leaf(3)
+    z = x * x
+    z.sum().backward()
+    x.zero_grad()
+    with pytest.raises(ValueError, match="given up by an earlier backward"):
+        (z.sum() + x.sum()).backward()
+    (x * 3.0).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.full(3, 3.0))
+
+
+def test_writes_are_seen_through_every_tensor_that_shares_the_memory():
+    x = leaf(3)
+    y = x.exp()
+    with no_grad():
+        y -= 1.0  # the exponential's derivative is its result
+    with pytest.raises(ValueError, match=r"shape \(3,\) that exp remembers was written to"):
+        y.sum().backward()
+    y = (x * x).sum()
+    x.detach()[0] = 5.0
+    with pytest.raises(ValueError, match="multiply remembers was written to"):
+        y.backward()
+    y = (x * x).sum()
+    with no_grad():
+        view = x[1:]
+        view += 1.0
+    with pytest.raises(ValueError, match="multiply remembers was written to"):
+        y.backward()
+    y = (x * x).sum()
+    other = Tensor(np.ones(3))
+    other[0] = 2.0
+    y.backward()  # no array of this graph
+
+
+def test_an_index_may_be_written_to_before_the_sweep():
+    x = leaf(4)
+    index, listed, counted = np.array([0, 1]), [0, 1], Tensor(np.array([0, 1]))
+    y = x[index].sum() + x[listed].sum() + x[counted].sum() + x[(index,)].sum()
+    index[:] = listed[0] = listed[1] = 3
+    counted[:] = 3
+    y.backward()
+    np.testing.assert_array_equal(x.grad, [4.0, 4.0, 0.0, 0.0])
+
+
+def test_transformations_inside_no_grad_differentiate():
+    x = np.array([1.0, 2.0])
+    with no_grad():
+        np.testing.assert_array_equal(grad(lambda x: (x * x).sum())(x), 2 * x)
+        np.testing.assert_array_equal(hessian(lambda x: (x * x).sum())(x), 2 * np.eye(2))
+
+    def cut(x):
+        with no_grad():
+            slope = grad(lambda y: (y**3).sum())(x)  # a constant to the one around it
+        return (slope * x).sum()
+
+    np.testing.assert_array_equal(grad(cut)(x), 3 * x**2)
+
+
+def test_a_detached_tensor_is_a_constant_at_every_order_and_in_both_modes():
+    x, t = np.array([1.0, 2.0]), np.array([1.0, 10.0])
+
+    def f(x):
+        return (x.detach() * x).sum() + x.sum().item()
+
+    np.testing.assert_array_equal(grad(f)(x), x)
+    np.testing.assert_array_equal(grad(lambda x: grad(f)(x).sum())(x), np.zeros(2))
+    np.testing.assert_array_equal(hvp(f)(x, t), np.zeros(2))
+    assert jvp(f, (x,), (t,))[1] == x @ t
+
+
+def test_what_would_lose_its_derivative_is_not_turned_into_numbers():
+    x, plain = leaf(3), Tensor(np.zeros(3))
+    with pytest.raises(ValueError, match="would make a constant of it: use where, stack or concatenate"):
+        plain[0] = x[0] * 2.0
+    with pytest.raises(ValueError, match="would make a constant"):
+        jvp(lambda x: plain.__setitem__(0, x[0]), (np.ones(3),), (np.ones(3),))
+    for numpys in (np.asarray, np.concatenate, lambda parts: np.where(True, parts[0], 0.0)):
+        with pytest.raises(TypeError, match="NumPy would make a constant of a tensor that is being differentiated"):
+            numpys([x, x])
+    plain[:] = x.detach()
+    with no_grad():
+        plain[0] = x[0]
+        plain += x
+        np.testing.assert_array_equal(np.asarray(x), x.data)
+    np.testing.assert_array_equal(np.asarray(plain), 2 * x.data)
+    assert np.array(plain, np.float32).dtype == np.float32
+
+
+def test_a_write_that_does_not_fit_names_both_shapes():
+    x = leaf(3)
+    with no_grad(), pytest.raises(ValueError, match=r"subtract in place, of shapes \(3,\) and \(2, 3\)"):
+        x -= np.ones((2, 3))
+
+
+def test_axes_that_are_not_there_are_named():
+    with pytest.raises(ValueError, match=r"swapaxes of 0 and 2: a tensor of shape \(2, 3\) has 2 axes"):
+        Tensor(np.ones((2, 3))).swapaxes(0, 2)

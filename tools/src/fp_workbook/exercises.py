@@ -118,7 +118,9 @@ class Exercise:
         head = "\n".join(self.source.splitlines()[node.lineno - 1 : last])
         signature = [node.args, *([node.returns] if node.returns else [])]
         comment = f"# Write this function. To have it graded: fp check {self.id}. For a hint: fp hint {self.id}."
-        return self._compose(self._support(signature), f"{comment}\n{head}\n    raise NotImplementedError\n")
+        needed = set(self._support(signature))  # and whole modules, which give nothing away
+        support = [part for part in self._support([self._reference]) if part in needed or part.startswith("import ")]
+        return self._compose(support, f"{comment}\n{head}\n    raise NotImplementedError\n")
 
     def solution(self) -> str:
         """The reference solution and what it uses, without the check and the mistakes."""

@@ -26,12 +26,15 @@ $$
 In particular $P(d \cdot u = 0) = 0$: in exact arithmetic one direction convicts every wrong gradient with probability
 one.
 
-**Proof.** Let $i$ be an index at which $s_i |d_i|$ is largest; then $d_i \ne 0$. Whatever the other coordinates are,
-they contribute some number $c$ to $d \cdot u = d_i u_i + c$, and $|d_i u_i + c| \le \tau$ says that $u_i$ lies in the
-interval of length $2 \tau / |d_i|$ around $-c / d_i$. As $u_i$ is uniform on an interval of length $2 s_i$ and
-independent of $c$, the probability of that is at most
-$\frac{2 \tau}{|d_i|} \cdot \frac{1}{2 s_i} = \frac{\tau}{s_i |d_i|}$. This holds for every value of the other
-coordinates, so it holds without knowing them (`markov.total-probability`). $\blacksquare$
+**Proof.** Let $i$ be an index at which $s_i |d_i|$ is largest; then $d_i \ne 0$. The other coordinates contribute a
+number $c$ to $d \cdot u = d_i u_i + c$. Let $\delta > 0$, and cut their intervals into equal pieces so short that
+within each box of pieces, one for each coordinate, $c$ stays within $\delta$ of its value $c_0$ in the middle. The
+coordinates lie in one of these finitely many boxes. Given which, $|d_i u_i + c| \le \tau$ needs
+$|d_i u_i + c_0| \le \tau + \delta$: $u_i$ has to lie in the interval of length $2 (\tau + \delta) / |d_i|$ around
+$-c_0 / d_i$. As $u_i$ is independent of the box, and uniform on an interval of length $2 s_i$, the probability of that
+is at most $\frac{2 (\tau + \delta)}{|d_i|} \cdot \frac{1}{2 s_i} = \frac{\tau + \delta}{s_i |d_i|}$, given any box,
+and so without knowing it (`markov.total-probability`). As $\delta$ may be any positive number, it is at most
+$\frac{\tau}{s_i |d_i|}$. $\blacksquare$
 
 Only the bounded density was used; normal coordinates would do as well. Coordinates of $\pm 1$ would not: the error
 $d = (1, -1)$ is orthogonal to half of those directions.

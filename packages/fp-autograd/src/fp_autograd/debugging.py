@@ -75,7 +75,7 @@ from weakref import finalize
 import jaxtyping
 import numpy as np
 
-from fp_autograd.functional import tree_map
+from fp_autograd.functional import Tangent, tree_map
 from fp_autograd.tensor import Mode, Tensor
 from fp_autograd.tracing import Box, Operand, Rule, value_of
 
@@ -109,7 +109,7 @@ class Kept(NamedTuple):
 @contextmanager
 def anomaly() -> Iterator[None]:
     """
-    Watch all operations on tensors, and their derivatives, until the end of the `with` block.
+    Watch all operations on tensors, and their derivatives in both modes, until the end of the `with` block.
 
     Raises
     ------
@@ -140,14 +140,18 @@ def anomaly() -> Iterator[None]:
     kept: dict[int, Kept] = {}  # by identity: equality of tensors is number by number
     before = Mode.made, Mode.returned
 
-    def made(out: Tensor, rule: Rule, operands: tuple[Operand, ...]) -> None:
+    def made(out: Tensor | Tangent, rule: Rule, operands: tuple[Operand, ...]) -> None:
         if before[0] is not None:
             before[0](out, rule, operands)
         place, givens = _place(), [np.asarray(value_of(x)) for x in operands]
         fault = _fault(value_of(out), givens)
         if fault:
             raise FloatingPointError(f"{rule.name} {fault}, at {place}")
-        if out.requires_grad:
+        if isinstance(out, Tangent):
+            t = value_of(out.tangent)
+            if not np.isfinite(t).all():
+                raise FloatingPointError(f"the derivative of {rule.name} along the tangents is {_first(t)}, at {place}")
+        elif out.requires_grad:
             named = [*((f"operand {i}", x) for i, x in enumerate(givens)), ("the result", value_of(out))]
             kept[id(out)] = Kept(place, [(name, x, _checksum(x)) for name, x in named])
             finalize(out, kept.pop, id(out), None)
@@ -241,10 +245,10 @@ def shape_trace(f: Callable[..., Any], *args: Any, file: Any = None) -> Trace:
     """
     trace, before = Trace(), Mode.made
 
-    def made(out: Tensor, rule: Rule, operands: tuple[Operand, ...]) -> None:
+    def made(out: Tensor | Tangent, rule: Rule, operands: tuple[Operand, ...]) -> None:
         if before is not None:
             before(out, rule, operands)
-        if not _seen_inside(out):
+        if not isinstance(out.data, Box):  # else it was done, and seen, on what is in the box
             inputs = tuple(np.shape(value_of(x)) for x in operands)
             trace.append(Step(rule.name, inputs, out.shape, str(out.dtype), _place()))
 
@@ -260,14 +264,6 @@ def shape_trace(f: Callable[..., Any], *args: Any, file: Any = None) -> Trace:
 def _watched(leaf: Any) -> Any:
     floating = isinstance(leaf, float) or (isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind == "f")
     return Tensor(leaf) if floating else leaf
-
-
-def _seen_inside(out: Any) -> bool:
-    """Whether the same operation was done, and seen, on tensors inside this one: nested transformations."""
-    inside = out.data
-    while isinstance(inside, Box) and not isinstance(inside, Tensor):
-        inside = inside.data
-    return isinstance(inside, Tensor)
 
 
 def _place() -> Place:

@@ -95,8 +95,10 @@ $$
 Therefore, over the block,
 
 $$
-\sum_i w_i (x_i - e_i)^2 = \sum_i w_i (x_i - m)^2 - 2 \sum_i w_i (x_i - m)(e_i - m) + \sum_i w_i (m - e_i)^2
-  \ge \sum_i w_i (x_i - m)^2 + \sum_i w_i (m - e_i)^2.
+\begin{aligned}
+\sum_i w_i (x_i - e_i)^2 &= \sum_i w_i (x_i - m)^2 - 2 \sum_i w_i (x_i - m)(e_i - m) + \sum_i w_i (m - e_i)^2 \\
+  &\ge \sum_i w_i (x_i - m)^2 + \sum_i w_i (m - e_i)^2.
+\end{aligned}
 $$
 
 Summed over the blocks, every allowed $x$ costs at least as much as the result, and more unless $x_i = m$ throughout.

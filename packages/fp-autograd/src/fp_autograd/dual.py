@@ -132,9 +132,9 @@ equation, read coefficient by coefficient, gives $y_k$ from those before it:
 $$
 \begin{array}{lll}
 y = e^u & y' = u' y & k\, y_k = \sum_{j=1}^{k} j\, u_j\, y_{k-j} \\
-y = \tanh u & y' = u' g, \; g = 1 - y^2 & k\, y_k = \sum_{j=1}^{k} j\, u_j\, g_{k-j}, \quad
+y = \tanh u & y' = u' g, \; g = 1 - y^2 & k\, y_k = \sum_{j=1}^{k} j\, u_j\, g_{k-j}, \;
   g_i = - \sum_{j=0}^{i} y_j\, y_{i-j} \; (i \ge 1) \\
-y = \sigma(u) & y' = u' g, \; g = y - y^2 & k\, y_k = \sum_{j=1}^{k} j\, u_j\, g_{k-j}, \quad
+y = \sigma(u) & y' = u' g, \; g = y - y^2 & k\, y_k = \sum_{j=1}^{k} j\, u_j\, g_{k-j}, \;
   g_i = y_i - \sum_{j=0}^{i} y_j\, y_{i-j} \; (i \ge 1) \\
 y = \ln u & y' = u' / u & k\, y_k = (u' / u)_{k-1} \\
 y = u^c & u y' = c\, u' y & k\, u_0\, y_k = \sum_{j=1}^{k} \big( c j - (k - j) \big)\, u_j\, y_{k-j}

@@ -46,10 +46,10 @@ the inner sweep computes with boxes, because an outer transformation watches it.
 is a `reference`, the same function composed of the table's operations, the watched sweep uses the derivative of that
 instead.
 
-**Claim** `autograd.reference-derivatives`. Let the forward kernel and the reference be the same function $f$ on an open
-set, and let the kernel's VJP return $J(x)^\top g$, and its JVP, if there is one, $J(x)\, t$, where $J$ is the Jacobian
-of $f$. Then for every composition with this operation, every nesting of `grad`, `vjp` and `jvp` returns what it returns
-with the reference in its place, where the rules of the table are right.
+**Claim** `autograd.reference-derivatives`. Let the forward kernel and the reference be the same function $f$ near every
+point at which they are used, and let the kernel's VJP return $J(x)^\top g$, and its JVP, if there is one, $J(x)\, t$,
+where $J$ is the Jacobian of $f$. Then for every composition with this operation, every nesting of `grad`, `vjp` and
+`jvp` returns what it returns with the reference in its place, where the rules of the table are right.
 
 **Proof.** By induction on the number of nested transformations. Each computes values by the rules of what it contains,
 so it is enough that the operation's results agree with the reference's. The output is $f(x)$ either way. Its cotangent

@@ -188,10 +188,11 @@ $h^3 - 3 \eta F / M$: negative before the named $h$, positive after it, so by `m
 rises. There $\eta F = \frac{M}{3} h^3$, so $B = \frac{M}{6} h^2 + \frac{M}{3} h^2 = \frac{M}{2} h^2$ with
 $h^2 = (3 \eta F)^{2/3} M^{-2/3}$. $\blacksquare$
 
-(The last subtraction and division add $2u$ of the quotient, which is less than either. That $x + h$ is rounded matters
-more; so the functions below divide by the distance that the rounded points have.) The best error is of the order
-$\eta^{1/2}$ for one-sided and $\eta^{2/3}$ for central differences: half of the digits, and two thirds.
-`best_step` and `difference_error` are (E5) and (E6) for $F = M = 1$:
+(The last subtraction and division add about $2u$ of the quotient: nothing next to these, unless the slope is larger
+than the values by many powers of ten. That $x + h$ is rounded matters more; so the functions below divide by the
+distance that the rounded points have.) The best error is of the order $\eta^{1/2}$ for one-sided and $\eta^{2/3}$ for
+central differences: half of the digits, and two thirds. `best_step` and `difference_error` are (E5) and (E6) for
+$F = M = 1$:
 
 >>> for name, bits in [("float64", 53), ("float32", 24), ("float16", 11), ("bfloat16", 8)]:
 ...     eps = 2.0 ** (1 - bits)
@@ -222,11 +223,13 @@ and use the rules in float32 afterwards: they are the same rules.
 
 ## A step into the complex plane
 
-Take numbers $a + b\, i$ with $i^2 = -1$, added and multiplied by the usual rules; $b$ is the **imaginary part**. A
-function that is built from $+, -, \times, \div$ and power series accepts them.
+Take numbers $a + b\, i$ with $i^2 = -1$, added and multiplied by the usual rules; $a$ is the **real part**, $b$ the
+**imaginary part**, and an infinite sum is taken in both parts, each by itself. A function that is built from
+$+, -, \times, \div$ and power series accepts them.
 
-**Claim** `autograd.complex-step`. Let $f(x + z) = \sum_{k \ge 0} a_k z^k$ for $|z| \le r$, with real $a_k$ and
-$C = \sum_k |a_k|\, r^k$ finite. Then $a_1 = f'(x)$, and for $0 < h \le r$
+**Claim** `autograd.complex-step`. Let $f(x + z) = \sum_{k \ge 0} a_k z^k$ for $z = t$ and $z = i t$ with all real $t$,
+$|t| \le r$, where $r > 0$, the $a_k$ are real, and $C = \sum_k |a_k|\, r^k$ is finite. Then $a_1 = f'(x)$, and for
+$0 < h \le r$
 
 $$
 \left| \frac{\operatorname{Im} f(x + i h)}{h} - f'(x) \right| \le \frac{C}{r^3}\, h^2. \qquad \text{(E7)}

@@ -107,7 +107,8 @@ one number, the slope in one direction, and by `autograd.vjp-chain` the gradient
 How expensive is the reverse sweep, compared with the program? Take a program of $N$ steps on numbers, each of them
 $+$, $-$, $\times$, $\div$ or one of the elementary functions. The model of cost: each of these costs $1$. Copies and
 changes of sign are free, and so is what the forward pass already decided, such as $x > 0$. With $g$ the cotangent of
-the result $z$, the contributions to the operands are, by the rules of `fp_autograd.calculus`,
+the result $z$, and $[x > 0]$ for $1$ if $x > 0$, else $0$, the contributions to the operands are, by the rules of
+`fp_autograd.calculus`,
 
 | step | contributions | cost |
 | --- | --- | --- |
@@ -127,7 +128,7 @@ cost
 
 $$\operatorname{cost}(f, \nabla f) \le 4 N + 1 - n \le 4 \operatorname{cost}(f), \qquad \text{(E4)}$$
 
-whatever $n$ is. For $f = x_1 x_2 \cdots x_n$ the first bound is reached.
+whatever $n$ is. For $f = x_1 x_2 \cdots x_n$ with $n \ge 2$ the first bound is reached.
 
 **Proof.** Charge to each step its own cost $1$, its contributions, and one addition for each of them. With two operands
 this is at most $1 + 2 + 2 = 5$, with one operand at most $1 + 3 + 1 = 5$. Every step but the last and every variable is
@@ -165,15 +166,17 @@ over the rows of a matrix are of this kind. An engine keeps the cheap gradient i
 
 Forward mode needs a tangent only as long as its value is in use. Reverse mode meets the values in the opposite order of
 their making, so it keeps them all: memory grows with the number of steps. It can be bought back with time. Let a chain
-$x_{t+1} = \phi_t(x_t)$ have $L$ steps, each VJP needing its $x_t$.
+$x_{t+1} = \phi_t(x_t)$ have $L$ steps, each VJP needing its $x_t$. Write $\lceil a \rceil$ for $a$ rounded up to a
+whole number.
 
-**Claim** `autograd.checkpoint`. Keep $x_0, x_k, x_{2k}, \dots$ only, with $1 \le k \le L$, and go back segment by
-segment, each time computing the states inside again. At most $\lceil L/k \rceil + k - 1$ states are held at a time and
-$2L - \lceil L/k \rceil$ steps evaluated. With $k = \lceil \sqrt L \rceil$ that is at most $2 \lceil \sqrt L \rceil - 1$
-states, and no $k$ gets below $2 \sqrt L - 1$.
+**Claim** `autograd.checkpoint`. Keep $x_0, x_k, x_{2k}, \dots$ to the end and nothing else, with $1 \le k \le L$, and
+go back segment by segment, each time computing the states inside again. Then $\lceil L/k \rceil + k - 1$ states are
+held at most, and $2L - \lceil L/k \rceil$ steps evaluated. With $k = \lceil \sqrt L \rceil$ that is at most $2 \lceil
+\sqrt L \rceil - 1$ states, and no $k$ gets below $2 \sqrt L - 1$.
 
 **Proof.** There are $\lceil L/k \rceil$ segments, each beginning with a kept state; a segment of length $l \le k$ has
-$l - 1$ states inside, computed by as many steps. So the states held are $\lceil L/k \rceil$ and at most $k - 1$ more.
+$l - 1$ states inside, computed by as many steps. So the states held are $\lceil L/k \rceil$ and at most $k - 1$ more,
+exactly $k - 1$ in the first segment.
 The first pass evaluates $L$ steps, the segments together $L - \lceil L/k \rceil$. As $L \le \lceil \sqrt L \rceil^2$,
 the choice $k = \lceil \sqrt L \rceil$ makes $L/k \le k$, and $\lceil L/k \rceil \le k$ because $k$ is whole. Last,
 $\frac{L}{k} + k - 2 \sqrt L = \big( \sqrt{L/k} - \sqrt k \big)^2 \ge 0$. $\blacksquare$

@@ -121,7 +121,7 @@ $\varepsilon(k) = |s(k)| / |k|$ for $k \ne 0$ and $\varepsilon(0) = 0$; then $|s
 $v$ near $0$, $|r(v)| \le |v|$, so $|k| \le |J_g v| + |r(v)| \le (\|J_g\| + 1)\, |v|$ by `autograd.cauchy-schwarz` and
 (E4). So $k \to 0$ with $v$, and $|s(k)| \le \varepsilon(k)\, (\|J_g\| + 1)\, |v|$ is $o(|v|)$. $\blacksquare$
 
-Entry by entry, $\partial_j (f \circ g)_i = \sum_l \partial_l f_i \cdot \partial_j g_l$: one product for each way in
+Entry by entry, $\partial_j f_i(g(x)) = \sum_l \partial_l f_i \cdot \partial_j g_l$: one product for each way in
 which $x_j$ reaches $f_i$. `fp_autograd.graph` follows those ways through whole programs.
 
 ## Two readings of one map
@@ -131,6 +131,8 @@ product** (JVP, forward mode) $v \mapsto J v$, which takes a change of the input
 **vector-Jacobian product** (VJP, reverse mode) $g \mapsto J^\top g$, which takes the importance of the outputs to the
 importance of the inputs. By (E3) they are transposes of each other: $g \cdot (Jv) = (J^\top g) \cdot v$ says that both
 agree on how much a change $v$ of the inputs matters to a reader who weighs the outputs by $g$.
+
+Write $f \circ g$ for $x \mapsto f(g(x))$, and call two vectors **orthogonal** if their dot product is $0$.
 
 **Claim** `autograd.vjp-chain`. The JVP of $f \circ g$ is $v \mapsto J_f (J_g v)$, and its VJP is
 $g' \mapsto J_g^\top (J_f^\top g')$: forward in the order of computation, backward in the opposite order. One JVP gives
@@ -169,8 +171,8 @@ The gradient of $f(X)$ is the matrix $G$ with $f(X + dX) = f(X) + \langle G, dX 
 
 **Claim** `autograd.trace-gradient`. $\operatorname{tr} (AB) = \operatorname{tr} (BA)$ for $A \in \mathbb{R}^{m \times
 n}$, $B \in \mathbb{R}^{n \times m}$. The linear map $X \mapsto A X B$ has the transpose $G \mapsto A^\top G B^\top$.
-Therefore $\operatorname{tr} (A X B)$ has the gradient $A^\top B^\top$ in $X$, and $\operatorname{tr} (X^\top A X)$ has
-the gradient $(A + A^\top) X$.
+Therefore, where the sizes make these matrices square, $\operatorname{tr} (A X B)$ has the gradient $A^\top B^\top$ in
+$X$, and $\operatorname{tr} (X^\top A X)$ has the gradient $(A + A^\top) X$.
 
 **Proof.** Both traces are $\sum_i \sum_j A_{ij} B_{ji}$. Then, moving the last factor to the front,
 

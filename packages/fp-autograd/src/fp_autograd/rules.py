@@ -14,7 +14,8 @@ with
 
 $$g \cdot (J t) = (J^\top g) \cdot t \qquad \text{for all } g \text{ and } t \qquad \text{(E1)}$$
 
-(`autograd.transpose`), where the dot product sums over all entries, whatever the shape.
+(`autograd.transpose`), where the dot product sums over all entries, whatever the shape. $x \odot y$ is the product
+entry by entry.
 
 ## Number by number
 
@@ -176,14 +177,15 @@ overflows, and the sum is at least $1$.
 $\partial_i z = \frac{1}{\sum_j e^{x_j}} \cdot e^{x_i} = \frac{e^{x_i}}{e^z} = p_i$. They are continuous, so $z$ is
 differentiable by `autograd.jacobian`. $\blacksquare$
 
-**Claim** `autograd.softmax-rule`. $x \mapsto p$ has the Jacobian $\operatorname{diag}(p) - p\, p^\top$. It is
-symmetric, so that JVP and VJP are one map,
+**Claim** `autograd.softmax-rule`. $x \mapsto p$ has the Jacobian $\operatorname{diag}(p) - p\, p^\top$, where
+$\operatorname{diag}(p)$ has the $p_i$ on its diagonal and zeros elsewhere. It is symmetric, so that JVP and VJP are one
+map,
 
 $$t \mapsto p \odot (t - p \cdot t). \qquad \text{(E4)}$$
 
 **Proof.** $p_i = e^{x_i - z}$, so $\partial_j p_i = p_i\, (\delta_{ij} - \partial_j z) = p_i \delta_{ij} - p_i p_j$,
-with $\delta_{ij} = 1$ if $i = j$, else $0$. Exchanging $i$ and $j$ changes nothing. The $i$-th entry of $J t$ is $p_i
-t_i - p_i \sum_j p_j t_j$. $\blacksquare$
+with $\delta_{ij} = 1$ if $i = j$, else $0$. These are continuous, so `autograd.jacobian` makes them the Jacobian.
+Exchanging $i$ and $j$ changes nothing. The $i$-th entry of $J t$ is $p_i t_i - p_i \sum_j p_j t_j$. $\blacksquare$
 
 **Claim** `autograd.log-softmax-rule`. $x \mapsto x - z$ has the JVP $t \mapsto t - p \cdot t$ (the number taken from
 every entry) and the VJP $g \mapsto g - p \sum_i g_i$.
@@ -224,6 +226,7 @@ softmax hardly ever goes backward by itself: with the cross-entropy behind it th
 inside attention (E4) is fused with the products around it.
 """
 
+import math
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -351,7 +354,8 @@ def _turned(x: Operand) -> Operand:
 def _right_factor(x: Operand, g: Operand, y: Operand) -> Operand:
     """x^T g, summed over the matrices of a batch that shared `y` (E3)."""
     if len(y.shape) == 2 and len(x.shape) > 2:
-        return _over_rows(x.reshape((-1, x.shape[-1])), g.reshape((-1, g.shape[-1])))
+        rows = math.prod(x.shape[:-1])  # not -1, which NumPy cannot tell in an empty array
+        return _over_rows(x.reshape((rows, x.shape[-1])), g.reshape((rows, g.shape[-1])))
     return unbroadcast(_over_rows(x, g), y)
 
 

@@ -47,8 +47,9 @@ added to one array in place (`fp_autograd.rules.scatter_into`) instead of a new 
 use.
 
 Writing into an array that a sweep still needs would make it silently wrong. Every write through a tensor (`w[i] = …`,
-`w -= …` under `no_grad`) draws a number from the same clock, so the sweep sees that it came after the result was made,
-and refuses. A write through NumPy, into `w.data`, is seen only by `fp_autograd.debugging.anomaly`.
+`w -= …` under `no_grad`) draws a number from the same clock, which is kept for the memory written to: views and
+detached tensors share it. So the sweep sees that the write came after the result was made, and refuses. A write through
+NumPy, into `w.data`, is seen only by `fp_autograd.debugging.anomaly`.
 
 >>> w = Tensor(np.array([1.0, 2.0]), requires_grad=True)
 >>> loss = (w * w).sum() + w[0]
@@ -73,6 +74,7 @@ from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -161,8 +163,8 @@ class Operators(Box):
         return apply(RULES["absolute"], self)
 
     def __getitem__(self, index: Any) -> Any:
-        plain = tuple(map(value_of, index)) if isinstance(index, tuple) else value_of(index)
-        return apply(RULES["index"], self, index=plain)
+        kept = tuple(map(_kept_index, index)) if isinstance(index, tuple) else _kept_index(index)
+        return apply(RULES["index"], self, index=kept)
 
     def __lt__(self, other: Operand) -> Any:
         return value_of(self) < value_of(other)
@@ -189,6 +191,18 @@ class Operators(Box):
 
     def __float__(self) -> float:
         return float(value_of(self))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if _moves(self):
+            raise TypeError(
+                "NumPy would make a constant of a tensor that is being differentiated: use its operators and methods "
+                "and the functions of fp_autograd.rules, or .detach() for the numbers alone"
+            )
+        return np.array(value_of(self), dtype, copy=copy)
+
+    def item(self) -> float:
+        """The number in a tensor of one number."""
+        return value_of(self).item()
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -264,6 +278,8 @@ class Operators(Box):
 
     def swapaxes(self, a: int, b: int) -> Any:
         axes = list(range(self.ndim))
+        if not all(-self.ndim <= axis < self.ndim for axis in (a, b)):
+            raise ValueError(f"swapaxes of {a} and {b}: a tensor of shape {self.shape} has {self.ndim} axes")
         axes[a], axes[b] = axes[b], axes[a]
         return apply(RULES["transpose"], self, axes=tuple(axes))
 
@@ -271,6 +287,12 @@ class Operators(Box):
 def _one_tuple(items: tuple[Any, ...]) -> tuple[Any, ...]:
     """`f(1, 2)`, `f((1, 2))` and `f([1, 2])` mean the same."""
     return tuple(items[0]) if len(items) == 1 and isinstance(items[0], tuple | list) else items
+
+
+def _kept_index(part: Any) -> Any:
+    """A copy of what might be written to before the sweep."""
+    part = value_of(part)
+    return part.copy() if isinstance(part, np.ndarray | list) else part
 
 
 def _axis(axis: Axis) -> int | tuple[int, ...] | None:
@@ -287,21 +309,56 @@ clock = count(1).__next__  # one number for each tensor made or written to
 class Mode:
     """What holds for all tensors of the process."""
 
-    recording = True
-    made: Callable[["Tensor", Rule, tuple[Operand, ...]], None] | None = None
-    """Called with every result, its rule and its operands: how `fp_autograd.debugging` listens."""
+    depth = 0
+    """How many transformations are in progress (`fp_autograd.functional`), which is the highest level."""
+    silent = -1
+    """Results of this level and of those below do not remember how they were made."""
+    written = 0
+    """The clock at the last write through a tensor."""
+    made: Callable[[Any, Rule, tuple[Operand, ...]], None] | None = None
+    """Called with every tensor or tangent made, its rule and its operands: how `fp_autograd.debugging` listens."""
     returned: Callable[["Tensor", Rule, int, Any], None] | None = None
     """Called with every cotangent: the result, its rule, the operand's number, the cotangent of that operand."""
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Compute without recording: results do not remember how they were made."""
-    before, Mode.recording = Mode.recording, False
+    """
+    Compute without recording: results do not remember how they were made.
+
+    It holds for tensors, and for transformations around it: `grad` and its like work inside as ever.
+    """
+    before, Mode.silent = Mode.silent, Mode.depth
     try:
         yield
     finally:
-        Mode.recording = before
+        Mode.silent = before
+
+
+def _moves(x: Operand) -> bool:
+    """Whether something in progress would miss a derivative if `x` became a constant."""
+    while isinstance(x, Box):
+        if x.level > Mode.silent and getattr(x, "requires_grad", True):
+            return True
+        x = x.data
+    return False
+
+
+WRITTEN: dict[int, int] = {}
+"""The clock at the last write, by the identity of the array that owns the memory."""
+
+
+def _owner(x: np.ndarray) -> np.ndarray:
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
+
+
+def _note_write(x: np.ndarray) -> None:
+    owner = _owner(x)
+    if id(owner) not in WRITTEN:
+        finalize(owner, WRITTEN.pop, id(owner), None)
+    WRITTEN[id(owner)] = Mode.written = clock()
 
 
 class Tensor(Operators):
@@ -334,7 +391,6 @@ class Tensor(Operators):
         "_rule",
         "_settings",
         "_values",
-        "_written",
         "data",
         "grad",
         "level",
@@ -362,7 +418,6 @@ class Tensor(Operators):
         self._cotangent: Any = None
         self._owned = False
         self._order = clock()
-        self._written = 0
 
     def _repr_svg_(self) -> str | None:
         """How notebooks show it: the graph; none if that was given up or is too large to draw."""
@@ -379,7 +434,7 @@ class Tensor(Operators):
 
     def process(self, rule: Rule, operands: tuple[Operand, ...], settings: dict[str, Any]) -> "Tensor":
         level = self.level
-        values = tuple([x.data if type(x) is Tensor and x.level == level else x for x in operands])
+        values = tuple([x.data if isinstance(x, Tensor) and x.level == level else x for x in operands])
         try:
             for x in values:
                 if isinstance(x, Box):
@@ -395,12 +450,11 @@ class Tensor(Operators):
         out.grad = out._cotangent = out._rule = None
         out.level = level
         out.requires_grad = out._owned = False
-        out._written = 0
         out._order = -clock()
         out._operands = ()
-        if Mode.recording:
+        if level > Mode.silent:
             for x in operands:
-                if type(x) is Tensor and x.requires_grad and x.level == level:
+                if isinstance(x, Tensor) and x.requires_grad and x.level == level:
                     out.requires_grad = True
                     out._rule, out._operands, out._values, out._settings = rule, operands, values, settings
                     break
@@ -442,44 +496,50 @@ class Tensor(Operators):
         sweep(self, g, retain_graph)
 
     def detach(self) -> "Tensor":
-        """The same numbers, not a copy, without a memory."""
-        return Tensor(self.data, level=self.level)
-
-    def item(self) -> float:
-        """The number in a tensor of one number."""
-        return value_of(self).item()
+        """The same numbers, not a copy, without a memory: a constant, to outer transformations too."""
+        return Tensor(value_of(self), level=self.level)
 
     def zero_grad(self) -> None:
         """Forget the gradient."""
         self.grad = None
 
     def __setitem__(self, index: Any, value: Operand) -> None:
-        if self.requires_grad and (Mode.recording or self._rule is not None):
+        if self.requires_grad and (self.level > Mode.silent or self._rule is not None):
             raise ValueError(
                 "writing into a tensor that requires a gradient would not be differentiated: use where or concatenate, "
                 "or write under no_grad"
             )
-        self.data[index] = value_of(value)
-        self._written = clock()
+        if _moves(value):
+            raise ValueError(
+                "writing a tensor that is being differentiated into another would make a constant of it: use where, "
+                "stack or concatenate, or write its detach()"
+            )
+        value_of(self)[tuple(map(value_of, index)) if isinstance(index, tuple) else value_of(index)] = value_of(value)
+        _note_write(value_of(self))
 
     def __iadd__(self, other: Operand) -> "Tensor":
-        return self._in_place(np.add, self + other if Mode.recording else None, other)
+        return self + other if self._recorded(other) else self._in_place(np.add, other)
 
     def __isub__(self, other: Operand) -> "Tensor":
-        return self._in_place(np.subtract, self - other if Mode.recording else None, other)
+        return self - other if self._recorded(other) else self._in_place(np.subtract, other)
 
     def __imul__(self, other: Operand) -> "Tensor":
-        return self._in_place(np.multiply, self * other if Mode.recording else None, other)
+        return self * other if self._recorded(other) else self._in_place(np.multiply, other)
 
     def __itruediv__(self, other: Operand) -> "Tensor":
-        return self._in_place(np.divide, self / other if Mode.recording else None, other)
+        return self / other if self._recorded(other) else self._in_place(np.divide, other)
 
-    def _in_place(self, ufunc: np.ufunc, recorded: Any, other: Operand) -> Any:
-        """Write into the array under `no_grad`, else return the new tensor."""
-        if recorded is not None:
-            return recorded
-        ufunc(self.data, value_of(other), out=self.data, casting="same_kind")
-        self._written = clock()
+    def _recorded(self, other: Operand) -> bool:
+        return self.level > Mode.silent or _moves(other)
+
+    def _in_place(self, ufunc: np.ufunc, other: Operand) -> "Tensor":
+        """Write into the array, as is done under `no_grad`."""
+        x, y = value_of(self), value_of(other)
+        try:
+            ufunc(x, y, out=x, casting="same_kind")
+        except ValueError as error:
+            raise ValueError(f"{ufunc.__name__} in place, of shapes {x.shape} and {np.shape(y)}: {error}") from None
+        _note_write(x)
         return self
 
 
@@ -488,9 +548,16 @@ FREED = Rule("freed", lambda: None, (), ())
 
 def sweep(root: Tensor, g: Any, retain_graph: bool = False) -> None:
     """Send a cotangent back from `root` to the leaves, adding to their `grad`: users before what they use."""
-    level = root.level
     root._cotangent = g
     heap = [(root._order, root)]
+    try:
+        _hand_on(heap, root.level, retain_graph)
+    finally:  # of a sweep that was stopped nothing is left to the next
+        for _, node in heap:
+            node._cotangent = None
+
+
+def _hand_on(heap: list[tuple[int, Tensor]], level: int, retain_graph: bool) -> None:
     while heap:
         _, node = heappop(heap)
         g, node._cotangent = node._cotangent, None
@@ -501,16 +568,14 @@ def sweep(root: Tensor, g: Any, retain_graph: bool = False) -> None:
         if rule is FREED:
             raise ValueError("this graph was given up by an earlier backward: call that one with retain_graph=True")
         operands, values, settings, out, made = node._operands, node._values, node._settings, node.data, -node._order
+        if Mode.written > made:
+            _refuse_written(rule, (*values, out), made)
         node._owned = False
         if not retain_graph:
             node._rule, node._operands, node._values = FREED, (), ()
         for i, x in enumerate(operands):
-            if type(x) is not Tensor or not x.requires_grad or x.level != level:
-                if type(x) is Tensor and x._written > made:
-                    _written_to(rule, x)
+            if not isinstance(x, Tensor) or not x.requires_grad or x.level != level:
                 continue
-            if x._written > made:
-                _written_to(rule, x)
             if rule.accumulate is not None and type(g) is np.ndarray and not isinstance(x._cotangent, Box):
                 if x._cotangent is None:
                     x._cotangent, x._owned = np.zeros(x.shape, g.dtype), True
@@ -555,8 +620,10 @@ def _collect(leaf: Tensor, g: Any) -> None:
     leaf._owned = False
 
 
-def _written_to(rule: Rule, x: Tensor) -> None:
-    raise ValueError(
-        f"an array of shape {x.shape} that {rule.name} remembers was written to before backward: write after it, or "
-        "into a copy"
-    )
+def _refuse_written(rule: Rule, arrays: tuple[Operand, ...], made: int) -> None:
+    for x in map(value_of, arrays):
+        if isinstance(x, np.ndarray) and WRITTEN.get(id(_owner(x)), 0) > made:
+            raise ValueError(
+                f"an array of shape {x.shape} that {rule.name} remembers was written to before backward: write after "
+                "it, or into a copy"
+            )

@@ -89,7 +89,7 @@ def check(learner: Any) -> None:
                     f"a = {a[at]:.4g}, b = {b[at]:.4g}, g = {g[at]:.4g}: expected {name} = {expected:.6g}, got "
                     f"{came:.6g}"
                     + (
-                        ", for the square of b is not a float: divide by b twice"
+                        ", for neither the square of b nor 1 over it is a float: let a / b come together first"
                         if not 1e-99 < abs(b[at]) < 1e99
                         else ""
                     )
@@ -166,8 +166,9 @@ MISTAKES = (
     ),
     (
         _squares_first,
-        "You square b first. At 1e200 that is infinite and at 1e-200 it is zero, while the answer is a float: divide "
-        "by b twice. In single precision the square is lost at 1e20 and at 1e-23 already.",
+        "You square b, or divide by it twice in a row. At 1e200 the square is infinite and at 1e-200 it is zero, while "
+        "the answer is a float: multiply by a / b as a whole. In single precision the square is lost at 1e20 and at "
+        "1e-23 already.",
     ),
 )
 

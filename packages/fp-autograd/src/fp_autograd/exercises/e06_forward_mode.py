@@ -126,12 +126,12 @@ def check(learner: Any) -> None:
         for key, expected in forward_mode(a, b, h, n, m).items():
             assert key in got, f"the answer {key!r} is missing; got the answers {sorted(map(str, got))}"
             case = (
-                f"{n} inputs and {m} outputs"
+                f"{_counted(n, 'input')} and {_counted(m, 'output')}"
                 if isinstance(expected, int | str)
                 else f"a = {_dual(a)}, b = {_dual(b)}" + (f", h = {h:g}" if key == "excess" else "")
             )
             assert _same(got[key], expected), (
-                f"for {case}, {key!r} is {_short(expected)}; got {got[key]!r:.80}. {_WHY[key]}"
+                f"for {case}, {key!r} is {_short(expected)}; got {_short(got[key])}. {_WHY[key]}"
             )
 
 
@@ -153,10 +153,15 @@ def _dual(x: tuple[float, float]) -> str:
     return f"{x[0]:g} {'-' if x[1] < 0 else '+'} {abs(x[1]):g} ε"
 
 
+def _counted(n: int, thing: str) -> str:
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
 def _short(answer: Any) -> str:
-    if isinstance(answer, tuple):
-        return f"({answer[0]:.6g}, {answer[1]:.6g})"
-    return f"{answer:.6g}" if isinstance(answer, float) else repr(answer)
+    """An answer, ours or any other, with floats to nine digits: those that are compared."""
+    if isinstance(answer, tuple | list):
+        return f"({', '.join(map(_short, answer))})"[:80]
+    return f"{answer:.9g}" if isinstance(answer, float) else f"{answer!r:.80}"
 
 
 _Dual = tuple[float, float]
