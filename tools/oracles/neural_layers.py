@@ -28,7 +28,6 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-
 from tools.oracles.autograd_rules import INF, derivatives
 
 FIXTURE = Path(__file__).parents[2] / "packages/fp-neural/tests/fixtures/torch.json"
@@ -329,7 +328,9 @@ def clipped() -> list[dict]:
         for p, g in zip(parameters, given, strict=True):
             p.grad = _tensor(g)
         norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm).item()
-        frozen.append({"given": given, "max_norm": max_norm, "norm": norm, "clipped": [p.grad.tolist() for p in parameters]})
+        frozen.append(
+            {"given": given, "max_norm": max_norm, "norm": norm, "clipped": [p.grad.tolist() for p in parameters]}
+        )
     return frozen
 
 
@@ -362,7 +363,9 @@ def initialization() -> dict[str, Any]:
     return {
         "numbers": numbers,
         "gain": {name: init.calculate_gain(name) for name in ("linear", "relu", "tanh")},
-        "dropout": {str(p): torch.nn.Dropout(p)(torch.ones(997, dtype=torch.float64)).max().item() for p in (0.25, 0.5)},
+        "dropout": {
+            str(p): torch.nn.Dropout(p)(torch.ones(997, dtype=torch.float64)).max().item() for p in (0.25, 0.5)
+        },
     }
 
 

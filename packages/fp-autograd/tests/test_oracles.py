@@ -108,7 +108,7 @@ def test_a_rule_agrees_with_torch(case):
 
 
 def test_every_rule_of_the_table_is_frozen():
-    assert {case["rule"] for case in TORCH["rules"]} == set(RULES)
+    assert {case["rule"] for case in TORCH["rules"]} == {name for name in RULES if "." not in name}
 
 
 # --- programs, written here with our operations

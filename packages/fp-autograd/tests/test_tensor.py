@@ -364,7 +364,7 @@ def test_the_sweep_of_a_leaf_is_its_cotangent():
 
 def test_every_operation_of_the_table_is_a_method_or_a_function():
     for name in rules.RULES:
-        if name not in (
+        if "." not in name and name not in (  # a dot: of another package
             "add",
             "subtract",
             "multiply",

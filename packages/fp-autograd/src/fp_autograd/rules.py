@@ -425,8 +425,20 @@ def scatter_into(out: np.ndarray, g: Any, index: Any) -> None:
     """
     if all(map(_reads_once, index if isinstance(index, tuple) else (index,))):
         out[index] += g
+    elif isinstance(index, np.ndarray) and index.dtype.kind in "iu" and out.ndim > 1 and out.flags.c_contiguous:
+        _add_rows(out, g, index)
     else:
         np.add.at(out, index, g)
+
+
+def _add_rows(out: np.ndarray, g: np.ndarray, index: np.ndarray) -> None:
+    """`np.add.at` on rows, number by number, which NumPy does several times faster; some rows at a time."""
+    width = math.prod(out.shape[1:])
+    places, numbers = index.reshape(-1).astype(np.intp) * width, out.reshape(-1)
+    rows = np.broadcast_to(g, (*index.shape, *out.shape[1:])).reshape(-1, width) if places.size * width else g
+    columns, block = np.arange(width), max(1, 2**16 // max(1, width))
+    for i in range(0, len(places) if width else 0, block):
+        np.add.at(numbers, (places[i : i + block, None] + columns).reshape(-1), rows[i : i + block].reshape(-1))
 
 
 # --- the operations on arrays that NumPy has not, or not safely

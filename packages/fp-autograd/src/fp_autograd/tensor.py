@@ -517,22 +517,22 @@ class Tensor(Operators):
         value_of(self)[tuple(map(value_of, index)) if isinstance(index, tuple) else value_of(index)] = value_of(value)
         _note_write(value_of(self))
 
-    def __iadd__(self, other: Operand) -> "Tensor":
+    def __iadd__(self, other: Operand) -> Any:
         return self + other if self._recorded(other) else self._in_place(np.add, other)
 
-    def __isub__(self, other: Operand) -> "Tensor":
+    def __isub__(self, other: Operand) -> Any:
         return self - other if self._recorded(other) else self._in_place(np.subtract, other)
 
-    def __imul__(self, other: Operand) -> "Tensor":
+    def __imul__(self, other: Operand) -> Any:
         return self * other if self._recorded(other) else self._in_place(np.multiply, other)
 
-    def __itruediv__(self, other: Operand) -> "Tensor":
+    def __itruediv__(self, other: Operand) -> Any:
         return self / other if self._recorded(other) else self._in_place(np.divide, other)
 
     def _recorded(self, other: Operand) -> bool:
         return self.level > Mode.silent or _moves(other)
 
-    def _in_place(self, ufunc: np.ufunc, other: Operand) -> "Tensor":
+    def _in_place(self, ufunc: np.ufunc, other: Operand) -> Any:
         """Write into the array, as is done under `no_grad`."""
         x, y = value_of(self), value_of(other)
         try:

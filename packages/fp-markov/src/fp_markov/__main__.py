@@ -8,13 +8,12 @@ import argparse
 import math
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fp_markov import experiment
-from fp_markov._files import check_replaceable
+from fp_markov._files import check_replaceable, read_text
 from fp_markov.information import perplexity
 from fp_markov.ngram import SMOOTHINGS
 from fp_markov.sampling import draw
@@ -71,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     try:
         check(options, how)
-        text = read(options.file)
+        text = read_text(options.file)
         trial = experiment.run(
             text,
             options.order,
@@ -113,26 +112,6 @@ def check(options: argparse.Namespace, how: dict[str, Any]) -> None:
     for path in (options.save, options.save and vocabulary_path(options.save), options.arpa):
         if path:
             check_replaceable(path)
-
-
-def read(name: str) -> str:
-    """The text of a file, of all .txt files of a folder in order of name, or of standard input."""
-    if name == "-":
-        return decode(sys.stdin.buffer.read(), "standard input")
-    path = Path(name)
-    if not path.is_dir():
-        return decode(path.read_bytes(), name)
-    files = sorted(file for file in path.rglob("*.txt") if file.is_file())
-    if not files:
-        raise ValueError(f"the folder {name} holds no .txt file")
-    return "\n".join(decode(file.read_bytes(), str(file)) for file in files)
-
-
-def decode(content: bytes, name: str) -> str:
-    try:
-        return content.decode().removeprefix("\ufeff")  # which some editors put first, and which is no text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is no text in UTF-8: byte {error.start} does not fit") from None
 
 
 def report(trial: experiment.Trial, options: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
-"""Files that are complete or not there."""
+"""Texts from files, and files that are complete or not there."""
 
 import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,3 +48,23 @@ def check_replaceable(path: Path | str) -> None:
 
 def _target(path: Path | str) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve fails on a loop of links, up to Python 3.12
+
+
+def read_text(name: str) -> str:
+    """The text of a file, of all .txt files of a folder in order of name, or of standard input."""
+    if name == "-":
+        return _decode(sys.stdin.buffer.read(), "standard input")
+    path = Path(name)
+    if not path.is_dir():
+        return _decode(path.read_bytes(), name)
+    files = sorted(file for file in path.rglob("*.txt") if file.is_file())
+    if not files:
+        raise ValueError(f"the folder {name} holds no .txt file")
+    return "\n".join(_decode(file.read_bytes(), str(file)) for file in files)
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode().removeprefix("\ufeff")  # which some editors put first, and which is no text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} is no text in UTF-8: byte {error.start} does not fit") from None

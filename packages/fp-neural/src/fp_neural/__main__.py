@@ -1,0 +1,152 @@
+"""
+The command: a network trained on any text, judged beside counting on a part of it that was held out, and a sample.
+
+    python -m fp_neural FILE --model lstm --steps 3000 --generate 300
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+
+import numpy as np
+
+from fp_markov._files import check_replaceable, read_text
+from fp_markov.experiment import split
+from fp_markov.sampling import draw
+from fp_neural.experiment import Settings, Trial, run
+
+MODELS = ("mlp", "rnn", "lstm")
+HELP = {
+    "context": "tokens that the mlp looks back",
+    "dim": "numbers in an embedding",
+    "hidden": "numbers in a hidden layer",
+    "layers": "recurrent layers",
+    "dropout": "share dropped in training",
+    "steps": "gradient steps",
+    "batch_size": "contexts (mlp) or rows of text (rnn, lstm) in a batch",
+    "length": "tokens of a row in a batch (rnn, lstm)",
+    "rate": "rate of the first steps",
+    "falling": "share of the steps, at the end, in which the rate falls to zero",
+    "max_norm": "length that gradients are clipped to",
+    "seed": "of all randomness",
+}
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fp_neural",
+        description="Train a network on the characters of a text, score its held-out end, and write a sample.",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the text, in UTF-8: a file, a folder of .txt files, or - for standard input"
+    )
+    defaults = Settings()
+    parser.add_argument("--model", choices=MODELS, default=defaults.model, help=f"({defaults.model})")
+    for name, text in HELP.items():
+        default = getattr(defaults, name)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=type(default), default=default, metavar="N", help=f"{text} ({default})"
+        )
+    parser.add_argument("--normalize", action="store_true", help="batch-normalize the mlp's hidden layer")
+    parser.add_argument("--lines", action="store_true", help="each line is a text of its own, such as a name")
+    parser.add_argument(
+        "--held-out", type=float, default=0.1, metavar="SHARE", help="share of the text, at its end, to hold out (0.1)"
+    )
+    parser.add_argument("--every", type=int, default=1000, metavar="N", help="steps between two reports (1000)")
+    parser.add_argument("--order", type=int, default=5, help="tokens of an n-gram of the model to compare with (5)")
+    writing = parser.add_argument_group("writing")
+    writing.add_argument("--generate", type=int, default=300, metavar="N", help="characters to write (300)")
+    writing.add_argument("--prompt", default="", metavar="TEXT", help="text to go on from")
+    writing.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (1)")
+    writing.add_argument("--top-k", type=int, help="draw from so many tokens (all)")
+    writing.add_argument("--top-p", type=float, help="draw from so much probability (1)")
+    writing.add_argument("--min-p", type=float, help="draw from tokens at least this share as likely as the likeliest")
+    parser.add_argument("--save", metavar="PATH", help="write the parameters (Module.load) and PATH.vocabulary.json")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments().parse_args(argv)
+    try:
+        check(options)
+        training, rest = split(read_text(options.file), options.held_out)
+        fields = [f.name for f in dataclasses.fields(Settings)]
+        settings = Settings(**{name: getattr(options, name) for name in fields})
+        trial = run(
+            training, rest, settings, lines=options.lines, every=options.every,
+            watch=lambda n, loss: print(f"{n:>7,} steps: {loss:.4f} nats per character held out", flush=True),
+        )  # fmt: skip
+        report(trial, options)
+        keep(trial, options)
+        sample(trial, options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("fp_neural: interrupted", file=sys.stderr)
+        return 128 + 2  # as a shell reports SIGINT
+    except BrokenPipeError:  # who reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        return 128 + 13  # as a shell reports SIGPIPE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"fp_neural: {place}{error.strerror or error}", file=sys.stderr)
+        return 1
+    except (ValueError, FloatingPointError) as error:
+        print(f"fp_neural: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse, before any work, what would fail after it."""
+    for name, least in (("generate", 0), ("seed", 0), ("steps", 1), ("every", 1), ("order", 1), ("batch-size", 1),
+                        ("length", 1), ("layers", 1)):  # fmt: skip
+        if getattr(options, name.replace("-", "_")) < least:
+            raise ValueError(f"--{name} must be {least} or more, got {getattr(options, name.replace('-', '_'))}")
+    draw(np.zeros(max(options.top_k or 1, 1)), np.random.default_rng(0), **_how(options))
+    for path in (options.save, options.save and f"{options.save}.vocabulary.json"):
+        if path:
+            check_replaceable(path)
+
+
+def _how(options: argparse.Namespace) -> dict[str, float | int | None]:
+    return {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")}
+
+
+def report(trial: Trial, options: argparse.Namespace) -> None:
+    """Print what was learned and what it is worth, beside counting."""
+    print(f"{options.model}: {trial.model.n_parameters:,} parameters, {trial.seconds:.0f} s of training")
+    counted = float(trial.against([options.order])[options.order].mean())
+    print(
+        f"held out: {len(trial.losses):,} characters, {trial.loss:.4f} nats each; an n-gram model of order "
+        f"{options.order} (modified Kneser-Ney): {counted:.4f}"
+    )
+
+
+def sample(trial: Trial, options: argparse.Namespace) -> None:
+    """Print some text of the model's own: what follows the prompt, or begins a line."""
+    vocabulary, model = trial.vocabulary, trial.model
+    prompt = vocabulary.encode(options.prompt or ("" if options.lines else "\n")).tolist()
+    context = prompt if vocabulary.bos is None else [vocabulary.bos, *prompt]
+    rng = np.random.default_rng(options.seed)
+    exclude = [] if vocabulary.unk is None else [vocabulary.unk]  # a reader would take it for text
+    how = _how(options) | {"top_k": options.top_k and min(options.top_k, len(vocabulary))}
+    written: list[int] = []
+    while len(written) < options.generate:
+        left = options.generate - len(written)
+        written += model.generate(context, left, rng, stop=vocabulary.eos, exclude=exclude, **how).tolist()
+        context = context if vocabulary.bos is None else [vocabulary.bos]
+    if written:
+        print(f"\n{options.prompt}{vocabulary.decode(written)}")
+
+
+def keep(trial: Trial, options: argparse.Namespace) -> None:
+    """Write the files that were asked for."""
+    if options.save:
+        trial.model.save(options.save)
+        trial.vocabulary.save(f"{options.save}.vocabulary.json")
+        print(f"\nsaved to {options.save} and {options.save}.vocabulary.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
