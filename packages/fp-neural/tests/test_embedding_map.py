@@ -235,6 +235,11 @@ def test_labels_overlap_neither_each_other_nor_points_and_all_lie_inside(N):
     assert told == ([f"{hidden} labels do not fit beside their points"] if hidden else [])
     if N <= 30:
         assert not hidden
+    room = max(1.0, (N / 80) ** 0.5)  # and no larger than a page
+    assert (np.ptp(dots, axis=0) <= np.array([600, 440]) * room + 0.2).all()
+    for note in (text for text in root.iter(f"{NS}text") if text.get("class") == "note"):
+        lowest = max(box[3] for box in [*boxes, *(np.tile(dot, 2) for dot in dots)]) + shift[1]
+        assert lowest < float(note.get("y")) - 6 and float(note.get("y")) + 6 < size[1]
     assert all(f"token{i} (" in point.find(f"{NS}title").text for i, point in enumerate(points(root)))
 
 

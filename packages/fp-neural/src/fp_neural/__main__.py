@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def check(options: argparse.Namespace) -> None:
             check_replaceable(path)
 
 
-def _how(options: argparse.Namespace) -> dict[str, float | int | None]:
+def _how(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")}
 
 

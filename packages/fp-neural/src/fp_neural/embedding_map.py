@@ -106,7 +106,8 @@ Python carries:
 <!-- figure: embedding_map -->
 
 The first axis is the difference between vowels and consonants, though the counts know letters by number only: it is the
-direction in which letters differ most in what follows them.
+direction in which letters differ most in what follows them. The space stands with the vowels, as both are followed by
+consonants.
 
 ## In practice
 

@@ -39,7 +39,7 @@ search behind the settings. Published tables seldom have either."""
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -49,7 +49,7 @@ from fp_markov.vocabulary import Vocabulary
 from fp_neural.activations import Tanh
 from fp_neural.batches import streams
 from fp_neural.language_model import LanguageModel, MLPLanguageModel
-RecurrentLanguageModel = None
+from fp_neural.recurrent_model import RecurrentLanguageModel
 from fp_neural.training import History, train
 
 __all__ = ["Settings", "Trial", "run", "learn", "falling"]  # the order of the page
@@ -88,7 +88,7 @@ class Settings:
         Of all randomness.
     """
 
-    model: str = "lstm"
+    model: Literal["mlp", "rnn", "lstm"] = "lstm"
     context: int = 8
     dim: int = 32
     hidden: int = 256
@@ -216,14 +216,16 @@ def learn(
     """
     rng = np.random.default_rng(settings.seed)
     V, bos = len(vocabulary), vocabulary.bos
-    model: LanguageModel
+    model: MLPLanguageModel | RecurrentLanguageModel
+    examples: Iterator[tuple[Any, ...]]
+    loss: Callable[..., Any]
     if settings.model == "mlp":
         model = MLPLanguageModel(
             V, settings.context, settings.dim, settings.hidden, bos=bos, activation=Tanh,
             normalize=settings.normalize, dropout=settings.dropout, rng=rng,
         )  # fmt: skip
         examples = _examples(model, ids, settings, rng)
-        loss: Callable[..., Any] = model.loss
+        loss = model.loss
     elif settings.model in ("rnn", "lstm"):
         model = RecurrentLanguageModel(
             V, settings.dim, settings.hidden, cell=settings.model, layers=settings.layers, bos=bos,

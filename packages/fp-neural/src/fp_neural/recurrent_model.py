@@ -276,7 +276,10 @@ class RecurrentLanguageModel(LanguageModel):
         ValueError
             If there are more or fewer rows than before.
         """
-        logits, self._carried = self(x, None if anew else self._carried)
+        before = None if anew else self._carried
+        if before is not None and (n_rows := np.shape(before[0])[-2]) != len(x):
+            raise ValueError(f"the chunk before had {n_rows} rows, this one has {len(x)}: anew=True begins anew")
+        logits, self._carried = self(x, before)
         return cross_entropy(logits, y, ignore=self.bos)
 
     def scores(self, ids: Int[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:

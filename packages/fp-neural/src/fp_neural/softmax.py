@@ -31,8 +31,8 @@ By `autograd.logsumexp-rule` the gradient of $\ell$ is $p$, and by `autograd.sof
 $$H = \operatorname{diag}(p) - p\, p^\top, \qquad (H v)_i = p_i\, (v_i - \bar v), \qquad \bar v = \sum_j p_j v_j,
 \qquad \text{(E2)}$$
 
-so that $H$ is also the Hessian of $\ell$. A symmetric matrix is **positive semidefinite** if $v \cdot H v \ge 0$ for
-every $v$. The vectors with $H v = 0$ are its **kernel**.
+so that $H$ is also the Hessian of $\ell$. It is symmetric. Recall that $H$ is positive semidefinite if
+$v \cdot H v \ge 0$ for every $v$ (`neural.semidefinite`). The vectors with $H v = 0$ are its **kernel**.
 
 **Claim** `neural.logsumexp-hessian`. For every $v$
 

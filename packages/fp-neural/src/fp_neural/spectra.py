@@ -331,7 +331,7 @@ leaves undecided, and counts columns no longer than $\delta$ as zero.
 ## In practice
 
 LAPACK, which NumPy calls, first brings a matrix to a band of two or three diagonals by orthogonal matrices and goes on
-from there, several times faster than rotations; `numpy.linalg.eigh` returns eigenvalues in rising order, and
+from there, far faster than this page; `numpy.linalg.eigh` returns eigenvalues in rising order, and
 `numpy.linalg.svd` returns $V^\top$. Jacobi's method (1846) needs no more than this page and finds small singular values
 to more digits. For the few largest of a matrix too big to turn, one multiplies a handful of random vectors by it and
 orthonormalizes them, again and again.

@@ -101,9 +101,16 @@ def _examples(sequences: list[list[int]], context: int) -> tuple[np.ndarray, np.
 
 
 def _trained(
-    X: np.ndarray, y: np.ndarray, held_out: list[list[int]], V: int, context: int, seed: int, scale: float = 1.0
+    X: np.ndarray,
+    y: np.ndarray,
+    held_out: list[list[int]],
+    V: int,
+    context: int,
+    seed: int,
+    scale: float = 1.0,
+    kept: bool = False,
 ) -> dict[str, Any]:
-    """A model trained on these examples, its initial weights being `scale` times what they should be."""
+    """A model trained on these examples, from weights `scale` times what they should be; `kept` are old gradients."""
     rng = np.random.default_rng(seed)
     D, H, B, n_steps = 8, 64, 64, 2000
     C = _parameter(rng, (V, D), scale)
@@ -129,7 +136,8 @@ def _trained(
         with no_grad():
             for p in (C, W1, b1, W2, b2):
                 p -= 0.5 * (1 - step / n_steps) * p.grad
-                p.zero_grad()
+                if not kept:
+                    p.zero_grad()
     with no_grad():
         return {"log_prob": log_prob, "first": first, "held_out": float(loss(*_examples(held_out, context)))}
 
@@ -237,6 +245,7 @@ def _graded(learner: Any, name: str, sequences: list[list[int]], n_train: int, V
         f"{name}: log_prob must return an array of floats of shape {(len(X), V)} for contexts of shape {X.shape}, got "
         + (f"{log_p.dtype} of shape {log_p.shape}" if isinstance(log_p, np.ndarray) else f"{log_p!r:.80}")
     )
+    assert np.isfinite(log_p).all(), f"{name}: after training, log_prob is not finite. Are the steps too large?"
     total = np.exp(log_p.astype(float)).sum(axis=1)
     worst = total[np.abs(total - 1).argmax()]
     assert abs(worst - 1) <= 1e-4, (  # 1e-4: the answer may be in single precision
@@ -244,8 +253,19 @@ def _graded(learner: Any, name: str, sequences: list[list[int]], n_train: int, V
         "Scores become log-probabilities by taking off their log-sum-exp."
     )
     alone = model(X[:1].copy())
-    assert np.allclose(alone, log_p[:1], rtol=0, atol=1e-4), (
+    assert np.allclose(alone, log_p[:1], rtol=1e-4, atol=1e-4), (
         f"{name}: the log-probabilities after one context depend on which other contexts were asked for with it"
+    )
+    trained = _mean_loss(model, *_examples(sequences[:n_train], context))
+    copies = float((log_p.argmax(axis=1) == X[:, -1]).mean())
+    assert trained < answer["first"], (
+        f"{name}: over the training part, the loss was {answer['first']:.4f} before the first step and is "
+        f"{trained:.4f} after the last. "
+        + (
+            "The model expects the last token of the context once more: is each target the token after its context?"
+            if copies > 0.9
+            else "Do the steps go down, and does each begin with gradients of zero?"
+        )
     )
     loss = _mean_loss(model, X, y)
     assert abs(answer["held_out"] - loss) <= 1e-3, (
@@ -305,11 +325,12 @@ def _expect_loss(
     model = _graded(learner, name, sequences, n_train, V, context)
     loss = _mean_loss(model, *_examples(sequences[n_train:], context))
     kind = {2: "bigram", 3: "trigram"}[order]
+    trained = _mean_loss(model, *_examples(sequences[:n_train], context))
     assert loss <= table - margin, (
         f"{name}: the best interpolated {kind} model has {table:.4f} nats per token on the held-out ones; with "
-        f"{context} tokens of context be at least {margin:g} below, at {table - margin:.4f}. Yours has {loss:.4f}. "
-        "Does the training loss still fall at the end? Then take more or larger steps. Is it far below the held-out one? Then "
-        "take a smaller model or fewer steps."
+        f"{context} tokens of context be at least {margin:g} below, at {table - margin:.4f}. Yours has {loss:.4f}, and "
+        f"{trained:.4f} on those that it was trained on. If the two are close, take more or larger steps; if they are "
+        "far apart, a smaller model or fewer steps."
     )
 
 
@@ -337,6 +358,11 @@ def _reports_the_training_loss(
 def _ten_times_too_large(sequences: list[list[int]], n_train: int, vocab_size: int, context: int, seed: int) -> _Answer:
     X, y = _examples(sequences[:n_train], context)
     return _trained(X, y, sequences[n_train:], vocab_size, context, seed, scale=10.0)
+
+
+def _gradients_pile_up(sequences: list[list[int]], n_train: int, vocab_size: int, context: int, seed: int) -> _Answer:
+    X, y = _examples(sequences[:n_train], context)
+    return _trained(X, y, sequences[n_train:], vocab_size, context, seed, kept=True)
 
 
 def _contexts_crossing(sequences: list[list[int]], n_train: int, vocab_size: int, context: int, seed: int) -> _Answer:
@@ -409,6 +435,10 @@ MISTAKES = (
         "begins with undoing them.",
     ),
     (
+        _gradients_pile_up,
+        "You keep the gradients of the steps before and add to them. Every step needs gradients that begin at zero.",
+    ),
+    (
         _contexts_crossing,
         "Your contexts cross from one sequence into the next. What a sequence begins with does not depend on the one "
         "before: fill its contexts up with zeros.",
@@ -426,5 +456,5 @@ MISTAKES = (
         _one_token_of_context,
         "Your model sees the last token alone, whatever the context: a bigram model, as a network.",
     ),
-    (_in_bits, "You report bits. Divide by ln 2 nowhere: natural logarithms give nats."),
+    (_in_bits, "You report bits. All losses here are in nats, from natural logarithms: do not divide by ln 2."),
 )
