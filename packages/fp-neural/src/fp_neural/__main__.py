@@ -6,13 +6,14 @@ The command: a network trained on any text, judged beside counting on a part of 
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 from typing import Any
 
 import numpy as np
 
-from fp_markov._files import check_replaceable, read_text
+from fp_markov._files import check_replaceable, read_text, replacing
 from fp_markov.experiment import split
 from fp_markov.sampling import draw
 from fp_neural.experiment import Settings, Trial, run
@@ -63,7 +64,7 @@ def arguments() -> argparse.ArgumentParser:
     writing.add_argument("--top-k", type=int, help="draw from so many tokens (all)")
     writing.add_argument("--top-p", type=float, help="draw from so much probability (1)")
     writing.add_argument("--min-p", type=float, help="draw from tokens at least this share as likely as the likeliest")
-    parser.add_argument("--save", metavar="PATH", help="write the parameters (Module.load) and PATH.vocabulary.json")
+    parser.add_argument("--save", metavar="PATH", help="write the parameters, PATH.vocabulary.json and PATH.settings.json")
     return parser
 
 
@@ -74,12 +75,15 @@ def main(argv: list[str] | None = None) -> int:
         training, rest = split(read_text(options.file), options.held_out)
         fields = [f.name for f in dataclasses.fields(Settings)]
         settings = Settings(**{name: getattr(options, name) for name in fields})
-        trial = run(
-            training, rest, settings, lines=options.lines, every=options.every,
-            watch=lambda n, loss: print(f"{n:>7,} steps: {loss:.4f} nats per character held out", flush=True),
-        )  # fmt: skip
+        if options.order > len(training):
+            raise ValueError(f"--order is at most {len(training)} for this text, got {options.order}")
+        with np.errstate(over="ignore", invalid="ignore"):  # training stops where numbers are no longer finite
+            trial = run(
+                training, rest, settings, lines=options.lines, every=options.every,
+                watch=lambda n, loss: print(f"{n:>7,} steps: {loss:.4f} nats per character held out", flush=True),
+            )  # fmt: skip
+        keep(trial, settings, options)
         report(trial, options)
-        keep(trial, options)
         sample(trial, options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -92,8 +96,8 @@ def main(argv: list[str] | None = None) -> int:
         place = f"{error.filename}: " if error.filename else ""
         print(f"fp_neural: {place}{error.strerror or error}", file=sys.stderr)
         return 1
-    except (ValueError, FloatingPointError) as error:
-        print(f"fp_neural: {error}", file=sys.stderr)
+    except (ValueError, FloatingPointError, MemoryError) as error:
+        print(f"fp_neural: {error or 'out of memory'}", file=sys.stderr)
         return 1
     return 0
 
@@ -101,13 +105,18 @@ def main(argv: list[str] | None = None) -> int:
 def check(options: argparse.Namespace) -> None:
     """Refuse, before any work, what would fail after it."""
     for name, least in (("generate", 0), ("seed", 0), ("steps", 1), ("every", 1), ("order", 1), ("batch-size", 1),
-                        ("length", 1), ("layers", 1)):  # fmt: skip
-        if getattr(options, name.replace("-", "_")) < least:
-            raise ValueError(f"--{name} must be {least} or more, got {getattr(options, name.replace('-', '_'))}")
-    draw(np.zeros(max(options.top_k or 1, 1)), np.random.default_rng(0), **_how(options))
-    for path in (options.save, options.save and f"{options.save}.vocabulary.json"):
-        if path:
-            check_replaceable(path)
+                        ("length", 1), ("layers", 1), ("context", 1), ("dim", 1), ("hidden", 1), ("top-k", 1)):  # fmt: skip
+        value = getattr(options, name.replace("-", "_"))
+        if value is not None and value < least:
+            raise ValueError(f"--{name} must be {least} or more, got {value}")
+    draw(np.zeros(1), np.random.default_rng(0), **(_how(options) | {"top_k": None}))
+    for path in _paths(options.save) if options.save else ():
+        check_replaceable(path)
+
+
+def _paths(path: str) -> tuple[str, str, str]:
+    """Where the parameters, the vocabulary and the settings go."""
+    return path, f"{path}.vocabulary.json", f"{path}.settings.json"
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
@@ -118,8 +127,9 @@ def report(trial: Trial, options: argparse.Namespace) -> None:
     """Print what was learned and what it is worth, beside counting."""
     print(f"{options.model}: {trial.model.n_parameters:,} parameters, {trial.seconds:.0f} s of training")
     counted = float(trial.against([options.order])[options.order].mean())
+    counts = f"{len(trial.losses):,} characters{' and line ends' * options.lines}"
     print(
-        f"held out: {len(trial.losses):,} characters, {trial.loss:.4f} nats each; an n-gram model of order "
+        f"held out: {counts}, {trial.loss:.4f} nats each; an n-gram model of order "
         f"{options.order} (modified Kneser-Ney): {counted:.4f}"
     )
 
@@ -127,7 +137,8 @@ def report(trial: Trial, options: argparse.Namespace) -> None:
 def sample(trial: Trial, options: argparse.Namespace) -> None:
     """Print some text of the model's own: what follows the prompt, or begins a line."""
     vocabulary, model = trial.vocabulary, trial.model
-    prompt = vocabulary.encode(options.prompt or ("" if options.lines else "\n")).tolist()
+    begin = "\n" if "\n" in vocabulary.tokens else ""  # of a line
+    prompt = vocabulary.encode(options.prompt or begin).tolist()
     context = prompt if vocabulary.bos is None else [vocabulary.bos, *prompt]
     rng = np.random.default_rng(options.seed)
     exclude = [] if vocabulary.unk is None else [vocabulary.unk]  # a reader would take it for text
@@ -141,12 +152,15 @@ def sample(trial: Trial, options: argparse.Namespace) -> None:
         print(f"\n{options.prompt}{vocabulary.decode(written)}")
 
 
-def keep(trial: Trial, options: argparse.Namespace) -> None:
-    """Write the files that were asked for."""
+def keep(trial: Trial, settings: Settings, options: argparse.Namespace) -> None:
+    """Write the files that were asked for: `build(settings, vocabulary, rng).load(path)` is the model again."""
     if options.save:
-        trial.model.save(options.save)
-        trial.vocabulary.save(f"{options.save}.vocabulary.json")
-        print(f"\nsaved to {options.save} and {options.save}.vocabulary.json")
+        parameters, vocabulary, about = _paths(options.save)
+        trial.model.save(parameters)
+        trial.vocabulary.save(vocabulary)
+        with replacing(about) as file:
+            file.write(json.dumps(dataclasses.asdict(settings)).encode())
+        print(f"saved to {parameters}, {vocabulary} and {about}")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ from fp_neural.language_model import LanguageModel, MLPLanguageModel
 from fp_neural.recurrent_model import RecurrentLanguageModel
 from fp_neural.training import History, train
 
-__all__ = ["Settings", "Trial", "run", "learn", "falling"]  # the order of the page
+__all__ = ["Settings", "Trial", "run", "learn", "build", "falling"]  # the order of the page
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Trial:
     losses : ndarray
         Of each token held out, `bos` left out, in nats.
     seconds : float
-        For training, with what was measured on the way.
+        For training, without what was measured on the way.
     """
 
     vocabulary: Vocabulary
@@ -213,28 +213,20 @@ def learn(
     ------
     ValueError
         If the text is too short for a batch, or a setting is out of range.
+    FloatingPointError
+        If a loss or a gradient is not finite.
     """
+    for name in ("steps", "batch_size", "length"):
+        if (number := getattr(settings, name)) < 1:
+            raise ValueError(f"{name} must be one or more, got {number}")
     rng = np.random.default_rng(settings.seed)
-    V, bos = len(vocabulary), vocabulary.bos
-    model: MLPLanguageModel | RecurrentLanguageModel
+    model = build(settings, vocabulary, rng)
     examples: Iterator[tuple[Any, ...]]
     loss: Callable[..., Any]
-    if settings.model == "mlp":
-        model = MLPLanguageModel(
-            V, settings.context, settings.dim, settings.hidden, bos=bos, activation=Tanh,
-            normalize=settings.normalize, dropout=settings.dropout, rng=rng,
-        )  # fmt: skip
-        examples = _examples(model, ids, settings, rng)
-        loss = model.loss
-    elif settings.model in ("rnn", "lstm"):
-        model = RecurrentLanguageModel(
-            V, settings.dim, settings.hidden, cell=settings.model, layers=settings.layers, bos=bos,
-            dropout=settings.dropout, rng=rng,
-        )  # fmt: skip
-        examples = _chunks(ids, bos, settings, rng)
-        loss = model.training_loss
+    if isinstance(model, MLPLanguageModel):
+        examples, loss = _examples(model, ids, settings, rng), model.loss
     else:
-        raise ValueError(f'the model is "mlp", "rnn" or "lstm", got {settings.model!r}')
+        examples, loss = _chunks(ids, vocabulary.bos, settings, rng), model.training_loss
     history = train(
         model, loss, examples,
         rate=falling(settings.rate, settings.steps, settings.falling),
@@ -243,6 +235,45 @@ def learn(
         every=every,
     )  # fmt: skip
     return model, history
+
+
+def build(
+    settings: Settings, vocabulary: Vocabulary, rng: np.random.Generator
+) -> MLPLanguageModel | RecurrentLanguageModel:
+    """
+    An untrained model, such as a saved one is loaded into.
+
+    Parameters
+    ----------
+    settings
+        Which model, and its sizes.
+    vocabulary
+        What it reads and writes.
+    rng
+        Source of its first parameters, and of dropout.
+
+    Returns
+    -------
+    MLPLanguageModel or RecurrentLanguageModel
+        The model.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+    """
+    V, bos = len(vocabulary), vocabulary.bos
+    if settings.model == "mlp":
+        return MLPLanguageModel(
+            V, settings.context, settings.dim, settings.hidden, bos=bos, activation=Tanh,
+            normalize=settings.normalize, dropout=settings.dropout, rng=rng,
+        )  # fmt: skip
+    if settings.model in ("rnn", "lstm"):
+        return RecurrentLanguageModel(
+            V, settings.dim, settings.hidden, cell=settings.model, layers=settings.layers, bos=bos,
+            dropout=settings.dropout, rng=rng,
+        )  # fmt: skip
+    raise ValueError(f'the model is "mlp", "rnn" or "lstm", got {settings.model!r}')
 
 
 def _examples(
@@ -306,6 +337,8 @@ def run(
     ------
     ValueError
         If a part is too short, or a setting is out of range.
+    FloatingPointError
+        If a loss or a gradient is not finite.
 
     Examples
     --------
@@ -317,19 +350,23 @@ def run(
     vocabulary = Vocabulary.from_text(training, "characters", unknown=True, sentences=lines)
     encode = vocabulary.encode_sentences if lines else vocabulary.encode
     ids, unseen = encode(training), encode(rest)
+    if not len(ids):
+        raise ValueError("the text to learn from has no token: hold out less")
     if not len(unseen):
         raise ValueError("the text that is held out has no token: hold out more")
 
+    measuring: list[float] = []  # seconds
+
     def held_out(model: LanguageModel) -> float:
+        begin = time.perf_counter()
         loss = model.cross_entropy(unseen)
+        measuring.append(time.perf_counter() - begin)
         if watch is not None:
-            n_done.append(min(len(n_done) * every + every, settings.steps))
-            watch(n_done[-1], loss)
+            watch(min(len(measuring) * every, settings.steps), loss)
         return loss
 
-    n_done: list[int] = []
     start = time.perf_counter()
     model, history = learn(settings, vocabulary, ids, held_out=None if watch is None else held_out, every=every)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start - sum(measuring)
     losses = -model.log_prob(unseen)
     return Trial(vocabulary, model, history, ids, unseen, losses[unseen != vocabulary.bos], seconds)

@@ -8,6 +8,7 @@ named arrays, in place, so that every model of this book uses the same code.
 
 | section | the question it answers |
 | --- | --- |
+| `fp_optim.optimizer` | What do all rules for a step have in common? |
 | `fp_optim.adaptive` | What is the right step when every coordinate has gradients of another size? |
 | `fp_optim.muon` | What is the steepest step for a matrix, as a map? |
 | `fp_optim.schedules` | How fast to learn, and when? |
@@ -28,13 +29,17 @@ if TYPE_CHECKING:
     from fp_optim.clipping import global_norm as global_norm
     from fp_optim.muon import Muon as Muon
     from fp_optim.muon import orthogonalize as orthogonalize
+    from fp_optim.optimizer import SGD as SGD
+    from fp_optim.optimizer import Optimizer as Optimizer
     from fp_optim.schedules import warmup_cosine as warmup_cosine
     from fp_optim.schedules import warmup_linear as warmup_linear
 
-__all__ = ["adaptive", "muon", "schedules", "clipping", "accumulation"]  # the sections, in reading order
+__all__ = ["optimizer", "adaptive", "muon", "schedules", "clipping", "accumulation"]  # the sections, in reading order
 __version__ = "0.1.0"
 
 _SECTION_OF = {
+    "Optimizer": "optimizer",
+    "SGD": "optimizer",
     "AdamW": "adaptive",
     "Muon": "muon",
     "orthogonalize": "muon",

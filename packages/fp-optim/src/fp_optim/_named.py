@@ -44,14 +44,14 @@ def check_gradients(
         )
 
 
-def check_rate(lr: float) -> None:
+def check_rate(lr: float | int) -> None:
     if not (lr >= 0 and math.isfinite(lr)):
         raise ValueError(f"the learning rate must be finite and not negative, got {lr}")
 
 
-def check_weight_decay(weight_decay: float) -> None:
-    if not (weight_decay >= 0 and math.isfinite(weight_decay)):
-        raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay}")
+def check_not_negative(value: float | int, name: str) -> None:
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be finite and not negative, got {value}")
 
 
 def largest(array: np.ndarray) -> float:

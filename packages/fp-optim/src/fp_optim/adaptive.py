@@ -134,30 +134,17 @@ References: Kingma and Ba, *Adam* (arXiv 1412.6980); Loshchilov and Hutter, *Dec
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from fp_optim._named import (
-    CHUNK,
-    check_gradients,
-    check_parameters,
-    check_rate,
-    check_weight_decay,
-    copy_state,
-    pieces,
-)
+from fp_optim.optimizer import Array, Optimizer
 
-__all__ = ["AdamW", "is_matrix", "largest_step"]
+__all__ = ["AdamW", "largest_step"]
 
 
-def is_matrix(name: str, array: np.ndarray) -> bool:
-    """The default choice of what decays: arrays with two axes or more, whatever their name."""
-    return array.ndim >= 2
-
-
-class AdamW:
+class AdamW(Optimizer):
     """
     AdamW (E5) on named arrays, in place and without allocating.
 
@@ -173,10 +160,8 @@ class AdamW:
         Positive; what is added to the root.
     weight_decay
         The strength of the decay, not negative.
-    decay
-        `decay(name, array)` says whether that parameter decays; `is_matrix` if not given.
-    check_finite
-        Refuse gradients with an infinity or a NaN, by name, before anything is changed. Costs one more pass over them.
+    **common
+        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------
@@ -192,96 +177,43 @@ class AdamW:
     {'w': [[0.95, -1.9]], 'b': [0.9, -1.9]}
     """
 
+    STATE = ("m", "v")
+
     def __init__(
         self,
-        parameters: Mapping[str, Float[np.ndarray, "..."]],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        parameters: Mapping[str, Array],
+        lr: float | int = 1e-3,
+        betas: tuple[float | int, float | int] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        decay: Callable[[str, np.ndarray], bool] | None = None,
-        check_finite: bool = False,
+        weight_decay: float | int = 0.01,
+        **common: Any,
     ) -> None:
-        check_parameters(parameters)
-        check_rate(lr)
-        check_weight_decay(weight_decay)
+        super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, **common)
+
+    def check(self, betas: tuple[float | int, float | int], eps: float | int) -> None:  # type: ignore[override]
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must lie in [0, 1), got {betas}")
         if not (eps > 0 and math.isfinite(eps)):
             raise ValueError(f"eps must be positive and finite, got {eps}")
-        self.parameters = dict(parameters)
-        self.lr, self.betas, self.eps, self.weight_decay, self.check_finite = lr, betas, eps, weight_decay, check_finite
-        self.decays = {name: bool((decay or is_matrix)(name, array)) for name, array in parameters.items()}
-        self._m = {name: np.zeros_like(array) for name, array in parameters.items()}
-        self._v = {name: np.zeros_like(array) for name, array in parameters.items()}
-        self._scratch = {array.dtype: np.empty(CHUNK, dtype=array.dtype) for array in parameters.values()}
-        self._step = np.zeros((), dtype=np.int64)
 
-    def step(self, grads: Mapping[str, Float[np.ndarray, "..."]], lr: float | None = None) -> None:
-        """
-        Update every parameter by (E5).
-
-        Parameters
-        ----------
-        grads
-            Name to gradient, one per parameter. They are only read; contiguous ones are not copied.
-        lr
-            The rate of this step; the attribute `lr` if not given.
-
-        Raises
-        ------
-        ValueError
-            If a gradient is missing, unexpected, misshapen or (if asked for) not finite. Nothing has changed then.
-        """
-        check_gradients(self.parameters, grads, self.check_finite)
-        lr = self.lr if lr is None else lr
-        check_rate(lr)
-        self._step += 1
-        t, (beta1, beta2) = int(self._step), self.betas
+    def update(  # type: ignore[override]
+        self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, m: np.ndarray, v: np.ndarray,
+        *, betas: tuple[float | int, float | int], eps: float | int,
+    ) -> None:  # fmt: skip
+        beta1, beta2 = betas
         root = math.sqrt(1 - beta2**t)
-        rate, eps = lr * root / (1 - beta1**t), self.eps * root
-        for name, parameter in self.parameters.items():
-            scratch = self._scratch[parameter.dtype]
-            keep = 1 - lr * self.weight_decay if self.decays[name] else 1.0
-            for p, g, m, v in pieces(parameter, grads[name], self._m[name], self._v[name]):
-                s = scratch[: p.size]
-                np.multiply(g, 1 - beta1, out=s)  # (E1)
-                m *= beta1
-                m += s
-                np.multiply(g, g, out=s)  # (E2)
-                s *= 1 - beta2
-                v *= beta2
-                v += s
-                np.sqrt(v, out=s)  # (E4)
-                s += eps
-                np.divide(m, s, out=s)
-                s *= rate
-                if keep != 1:
-                    p *= keep
-                p -= s
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """
-        What the next step depends on besides parameters and settings, as flat named arrays.
-
-        Returns
-        -------
-        dict
-            `step`, and `m.NAME` and `v.NAME` per parameter: the optimizer's own arrays, not copies.
-        """
-        moments = {f"m.{name}": array for name, array in self._m.items()}
-        return {"step": self._step, **moments, **{f"v.{name}": array for name, array in self._v.items()}}
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """
-        Continue from a state of `state_dict`, whose arrays are copied.
-
-        Raises
-        ------
-        ValueError
-            If it is not the state of an optimizer of the same parameters; all differences are listed.
-        """
-        copy_state(self.state_dict(), state)
+        np.multiply(g, 1 - beta1, out=s)  # (E1)
+        m *= beta1
+        m += s
+        np.multiply(g, g, out=s)  # (E2)
+        s *= 1 - beta2
+        v *= beta2
+        v += s
+        np.sqrt(v, out=s)  # (E4)
+        s += eps * root
+        np.divide(m, s, out=s)
+        s *= lr * root / (1 - beta1**t)
+        p -= s
 
 
 def largest_step(t: int, betas: tuple[float, float] = (0.9, 0.999)) -> float:

@@ -137,7 +137,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from fp_optim._named import check_gradients, check_parameters, check_rate, check_weight_decay, copy_state
+from fp_optim._named import check_gradients, check_not_negative, check_parameters, check_rate, copy_state
 
 __all__ = ["Muon", "orthogonalize", "polar_factor", "band"]
 
@@ -292,7 +292,7 @@ class Muon:
     ) -> None:
         check_parameters(parameters)
         check_rate(lr)
-        check_weight_decay(weight_decay)
+        check_not_negative(weight_decay, "weight_decay")
         for name, array in parameters.items():
             if array.ndim != 2:
                 raise ValueError(

@@ -1,0 +1,270 @@
+r"""
+What all optimizers have in common.
+
+An optimizer is a rule that turns the gradients seen so far into a step. The rules differ in a line or two; around them
+everything is the same: which arrays are moved, with which settings, what is remembered between steps, and what is
+refused. This section holds that, so that the others can be as short as their formulas.
+
+## Named arrays
+
+Parameters are arrays under names. Nothing here knows about tensors or models: a model of stage 3 hands over its
+parameters' `data` and `grad`, the capstone the arrays whose gradients it derived by hand. The arrays are updated where
+they are, so the model need not be told.
+
+>>> parameters = {"weight": np.array([[1.0, 2.0]]), "bias": np.array([0.5])}
+>>> optimizer = SGD(parameters, lr=0.1, weight_decay=1.0)
+>>> optimizer.step({"weight": np.array([[1.0, 0.0]]), "bias": np.array([1.0])})
+>>> {name: array.round(3).tolist() for name, array in parameters.items()}
+{'weight': [[0.8, 1.8]], 'bias': [0.4]}
+
+## Settings of some parameters
+
+**Groups.** `groups` is asked once for each parameter, with its name and array, and returns the settings in which that
+one differs from the rest. `lr_scale` multiplies the rate, whatever the schedule makes of it.
+
+>>> optimizer = SGD(parameters, lr=0.1, groups=lambda name, array: {"lr_scale": 0.1} if name == "bias" else {})
+>>> optimizer.options["bias"]["lr_scale"], optimizer.options["weight"]["lr_scale"]
+(0.1, 1.0)
+
+**Decay by role.** A weight matrix multiplies, and pulling it towards zero makes the function it computes smoother. A
+norm's gain, a bias, anything with a single axis sets a scale or an offset, for which zero is no neutral value. So
+`weight_decay` holds for what `decay(name, array)` says, by default for arrays of two axes or more.
+
+## What is remembered
+
+`state_dict` gives it as named arrays, the number of steps among them: a run that is stopped, loaded and continued makes
+the same steps to the bit. Settings are not part of it, because a run may be continued with others.
+
+## One pass over memory
+
+A step reads and writes each number a few times, and does next to no arithmetic on it, so memory sets its time. Done
+array by array, a rule of ten elementwise operations passes over memory ten times. Here arrays are cut into pieces that
+stay in a core's cache: all operations on a piece are done before the next one is touched, and nothing is allocated.
+
+**Claim** `optim.pieces`. Let a rule compute each number of the new parameter and state from the numbers at the same
+place alone, and let the pieces cover each place once. Then a step in pieces computes what a step on whole arrays does,
+to the bit.
+
+**Proof.** A new number depends on old numbers at its place. These are unchanged until their piece is updated, since the
+other pieces hold other places; so it is computed from the same numbers by the same operations, and each is rounded by
+itself. $\blacksquare$
+
+Muon mixes the numbers of a matrix and is not of this kind.
+
+## In practice
+
+PyTorch's optimizers have `param_groups`, a list of settings with lists of parameters; a scheduler writes into it. Here
+a schedule is a function whose value is handed to `step`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from fp_optim._named import (
+    CHUNK,
+    check_gradients,
+    check_not_negative,
+    check_parameters,
+    check_rate,
+    copy_state,
+    pieces,
+)
+
+__all__ = ["Optimizer", "SGD", "is_matrix"]  # the order of the page
+
+Array = Float[np.ndarray, "..."]
+Groups = Callable[[str, np.ndarray], Mapping[str, Any]]
+Decay = Callable[[str, np.ndarray], bool]
+
+
+def is_matrix(name: str, array: np.ndarray) -> bool:
+    """The default choice of what decays: arrays with two axes or more, whatever their name."""
+    return array.ndim >= 2
+
+
+class Optimizer:
+    """
+    A rule for steps of named arrays, in place.
+
+    A subclass names the arrays that it keeps for each parameter in `STATE`, checks its settings in `check`, and
+    defines `update`, the rule for a piece.
+
+    Parameters
+    ----------
+    parameters
+        Name to array; the arrays are updated where they are.
+    lr
+        The learning rate, not negative. The attribute `lr` may be changed at any time.
+    groups
+        `groups(name, array)` returns the settings in which that parameter differs from the others.
+    decay
+        `decay(name, array)` says whether that parameter decays; `is_matrix` if not given.
+    check_finite
+        Refuse gradients with an infinity or a NaN, by name, before anything is changed. Costs one more pass over them.
+    **options
+        The settings of the rule.
+
+    Attributes
+    ----------
+    options : dict
+        For each parameter its settings: those of the rule, `weight_decay` and `lr_scale`.
+    n_steps : int
+        Steps taken.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range or unknown, or a parameter cannot be updated in place.
+    """
+
+    STATE: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Array],
+        lr: float | int,
+        *,
+        groups: Groups | None = None,
+        decay: Decay | None = None,
+        check_finite: bool = False,
+        **options: Any,
+    ) -> None:
+        check_parameters(parameters)
+        check_rate(lr)
+        self.parameters, self.lr, self.check_finite = dict(parameters), lr, check_finite
+        self.options: dict[str, dict[str, Any]] = {}
+        for name, array in parameters.items():
+            own = dict(groups(name, array)) if groups else {}
+            everyone = {"lr_scale": 1.0, "weight_decay": 0.0} | options
+            if unknown := own.keys() - everyone.keys():
+                raise ValueError(
+                    f"{type(self).__name__} has no setting {', '.join(sorted(unknown))}, given for {name}; it has "
+                    f"{', '.join(everyone)}"
+                )
+            mine = everyone | own
+            check_not_negative(mine["lr_scale"], "lr_scale")
+            check_not_negative(mine["weight_decay"], "weight_decay")
+            self.check(**{key: value for key, value in mine.items() if key not in ("lr_scale", "weight_decay")})
+            if "weight_decay" not in own and not (decay or is_matrix)(name, array):
+                mine["weight_decay"] = 0.0
+            self.options[name] = mine
+        self.state: dict[str, dict[str, np.ndarray]] = {
+            key: {name: np.zeros_like(array) for name, array in parameters.items()} for key in self.STATE
+        }
+        self._scratch = {array.dtype: np.empty(CHUNK, dtype=array.dtype) for array in parameters.values()}
+        self._step = np.zeros((), dtype=np.int64)
+
+    @property
+    def n_steps(self) -> int:
+        return int(self._step)
+
+    def check(self, **options: Any) -> None:
+        """Raise `ValueError` for a setting out of range."""
+
+    def update(
+        self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, *state: np.ndarray, **options: Any
+    ) -> None:
+        """
+        The rule, for one piece of one parameter.
+
+        Parameters
+        ----------
+        t
+            The number of this step, counted from 1.
+        lr
+            The rate, `lr_scale` included.
+        p
+            The numbers to move.
+        g
+            Their gradient, which is only read.
+        s
+            Room for as many numbers, with anything in it.
+        *state
+            The arrays of `STATE`, to be brought up to date.
+        **options
+            The settings, without those that are dealt with: `lr_scale` and `weight_decay`.
+        """
+        raise NotImplementedError
+
+    def step(self, grads: Mapping[str, Array], lr: float | int | None = None) -> None:
+        """
+        Move every parameter.
+
+        Parameters
+        ----------
+        grads
+            Name to gradient, one per parameter. They are only read; contiguous ones are not copied.
+        lr
+            The rate of this step; the attribute `lr` if not given.
+
+        Raises
+        ------
+        ValueError
+            If a gradient is missing, unexpected, misshapen or (if asked for) not finite. Nothing has changed then.
+        """
+        check_gradients(self.parameters, grads, self.check_finite)
+        lr = self.lr if lr is None else lr
+        check_rate(lr)
+        self._step += 1
+        t = int(self._step)
+        for name, parameter in self.parameters.items():
+            options = dict(self.options[name])
+            rate, scratch = lr * options.pop("lr_scale"), self._scratch[parameter.dtype]
+            keep = 1 - rate * options.pop("weight_decay")
+            for p, g, *state in pieces(parameter, grads[name], *(self.state[key][name] for key in self.STATE)):
+                if keep != 1:
+                    p *= keep
+                self.update(t, rate, p, g, scratch[: p.size], *state, **options)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """
+        What the next step depends on besides parameters and settings, as flat named arrays.
+
+        Returns
+        -------
+        dict
+            `step`, and `KEY.NAME` for each array of each parameter: the optimizer's own arrays, not copies.
+        """
+        arrays = {f"{key}.{name}": array for key, kept in self.state.items() for name, array in kept.items()}
+        return {"step": self._step, **arrays}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """
+        Continue from a state of `state_dict`, whose arrays are copied.
+
+        Raises
+        ------
+        ValueError
+            If it is not the state of an optimizer of the same parameters; all differences are listed.
+        """
+        copy_state(self.state_dict(), state)
+
+
+class SGD(Optimizer):
+    """
+    Gradient descent, $w \\leftarrow (1 - \\eta\\lambda) w - \\eta g$: stochastic, if the gradient is that of a batch.
+
+    Parameters
+    ----------
+    parameters, lr
+        As for `Optimizer`.
+    weight_decay
+        The strength $\\lambda$ of the decay, not negative. For this rule decay and the gradient of
+        $\\frac12 \\lambda |w|^2$ are the same.
+    **common
+        `groups`, `decay` and `check_finite` of `Optimizer`.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, Array], lr: float | int, *, weight_decay: float | int = 0.0, **common: Any
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay=weight_decay, **common)
+
+    def update(
+        self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, *state: np.ndarray, **options: Any
+    ) -> None:
+        np.multiply(g, lr, out=s)
+        p -= s

@@ -1,0 +1,99 @@
+"""Groups, decay by role, state and the pieces, on the plainest rule."""
+
+import numpy as np
+import pytest
+
+from fp_optim import SGD, AdamW
+from fp_optim._named import CHUNK
+
+
+def two():
+    return {"w": np.array([[1.0, -2.0]]), "b": np.array([3.0])}
+
+
+GRADS = {"w": np.array([[0.5, 1.0]]), "b": np.array([-1.0])}
+
+
+def test_a_step_by_hand():
+    p = two()
+    SGD(p, 0.1, weight_decay=0.5).step(GRADS)
+    np.testing.assert_allclose(p["w"], [[0.95 * 1 - 0.05, 0.95 * -2 - 0.1]], rtol=1e-15)
+    np.testing.assert_allclose(p["b"], [3.1], rtol=1e-15)  # a bias does not decay
+
+
+def test_groups_differ_in_rate_and_settings():
+    p = two()
+    optimizer = SGD(p, 1.0, groups=lambda name, a: {"lr_scale": 0.25, "weight_decay": 1.0} if name == "b" else {})
+    optimizer.step(GRADS, lr=0.2)
+    np.testing.assert_allclose(p["b"], [0.95 * 3 + 0.05], rtol=1e-15)  # asked for by name, a bias decays too
+    np.testing.assert_allclose(p["w"], [[0.9, -2.2]], rtol=1e-15)
+    betas = AdamW(two(), groups=lambda name, a: {"betas": (0.5, 0.9)} if a.ndim == 1 else {}).options
+    assert betas["b"]["betas"] == (0.5, 0.9) and betas["w"]["betas"] == (0.9, 0.999)
+
+
+def test_frozen_by_a_scale_of_zero():
+    p = two()
+    SGD(p, 0.1, groups=lambda name, a: {"lr_scale": 0.0} if name == "w" else {}, weight_decay=1.0).step(GRADS)
+    assert p["w"].tolist() == [[1.0, -2.0]]
+
+
+def test_decay_by_another_role():
+    options = SGD(two(), 0.1, weight_decay=0.5, decay=lambda name, a: name == "b").options
+    assert options["w"]["weight_decay"] == 0 and options["b"]["weight_decay"] == 0.5
+
+
+@pytest.mark.claim("optim.pieces")
+@pytest.mark.parametrize("make", [SGD, AdamW])
+def test_pieces_and_the_whole_agree_to_the_bit(make, monkeypatch):
+    rng = np.random.default_rng(0)
+    start, grads = rng.normal(size=2 * CHUNK + 17), [rng.normal(size=2 * CHUNK + 17) for _ in range(3)]
+    results = []
+    for whole in (False, True):
+        p = {"w": start.copy()}
+        optimizer = make(p, lr=0.1)
+        if whole:
+            optimizer._scratch = {start.dtype: np.empty(start.size)}
+            monkeypatch.setattr("fp_optim.optimizer.pieces", lambda *arrays: [arrays])
+        for g in grads:
+            optimizer.step({"w": g})
+        results.append(p["w"])
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_state_that_is_loaded_goes_on_to_the_bit():
+    p, q = two(), two()
+    one, other = AdamW(p), AdamW(q)
+    one.step(GRADS)
+    assert one.n_steps == 1
+    other.load_state_dict({name: array.copy() for name, array in one.state_dict().items()})
+    for name in p:
+        q[name][...] = p[name]
+    one.step(GRADS)
+    other.step(GRADS)
+    assert other.n_steps == 2
+    for name in p:
+        np.testing.assert_array_equal(p[name], q[name])
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: SGD(two(), -1), "the learning rate must be finite and not negative, got -1"),
+        (lambda: SGD(two(), 1, weight_decay=-1), "weight_decay must be finite and not negative, got -1"),
+        (lambda: SGD(two(), 1, groups=lambda n, a: {"lr_scale": -1}), "lr_scale must be finite and not negative"),
+        (
+            lambda: SGD(two(), 1, groups=lambda n, a: {"beta": 1}),
+            "SGD has no setting beta, given for w; it has lr_scale",
+        ),
+        (lambda: SGD({}, 1), "at least one parameter"),
+        (lambda: SGD({"w": np.ones(2, int)}, 1), "parameter w must be of floating-point numbers, got int64"),
+        (lambda: AdamW(two(), groups=lambda n, a: {"betas": (1, 0)}), r"betas must lie in \[0, 1\), got \(1, 0\)"),
+        (lambda: SGD(two(), 1).step({"w": GRADS["w"]}), "missing: b"),
+        (lambda: SGD(two(), 1, check_finite=True).step(GRADS | {"b": np.array([np.nan])}), "not finite: b"),
+        (lambda: SGD(two(), 1).step(GRADS, lr=np.inf), "the learning rate must be finite"),
+        (lambda: SGD(two(), 1).load_state_dict({}), "missing: step"),
+    ],
+)
+def test_bad_input(make, sentence, unenforced):
+    with pytest.raises(ValueError, match=sentence):
+        make()
