@@ -190,6 +190,10 @@ def test_dropout_is_for_training_and_spares_the_recurrence():
     assert not np.allclose(model(ids)[0].data, model(ids)[0].data)
     state_a, state_b = (model(ids[:, :0:-1])[1] for _ in range(2))
     assert not np.allclose(state_a[0][0], state_b[0][0])  # through the embeddings
+    model.embedding.weight.data[...] = 0  # nothing to drop there: the scores still vary, what is carried does not
+    (logits_a, state_a), (logits_b, state_b) = (model(ids) for _ in range(2))
+    assert not np.allclose(logits_a.data, logits_b.data)
+    np.testing.assert_array_equal(state_a[0], state_b[0])
     model.eval()
     np.testing.assert_array_equal(model(ids)[0].data, model(ids)[0].data)
     assert np.isfinite(model.train().cross_entropy(ids[0]))

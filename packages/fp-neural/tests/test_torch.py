@@ -18,6 +18,7 @@ from fp_neural.losses import cross_entropy, mse, nll
 from fp_neural.module import Parameter
 from fp_neural.normalization import BatchNorm1d
 from fp_neural.recurrent import LSTM, RNN, lstm_sequence
+from fp_neural.recurrent_model import RecurrentLanguageModel
 from fp_neural.training import clip_norm, gradient_step
 
 TORCH = json.loads((Path(__file__).parent / "fixtures/torch.json").read_text(encoding="utf-8"))
@@ -198,37 +199,26 @@ def test_steps_of_the_perceptron_language_model_agree_with_torch():
 
 def test_truncated_backpropagation_through_time_agrees_with_torch():
     frozen = TORCH["descent"]["lstm"]
-    p, T = arrays(frozen["before"]), frozen["chunk"]
-    table, lstm, output = Embedding(5, 2, rng=RNG), LSTM(2, 7, rng=RNG), Linear(7, 5, rng=RNG)
-    for layer in (table, lstm, output):
-        layer.astype(float)
-    table.load_state_dict({"weight": p["embedding.weight"]})
-    biases = p["lstm.bias_ih_l0"], p["lstm.bias_hh_l0"]
-    weights = {name: p[f"lstm.{name}_l0"] for name in ("weight_ih", "weight_hh")}
-    lstm.load_state_dict(weights | {"bias": sum(biases)})
-    output.load_state_dict({"weight": p["output.weight"], "bias": p["output.bias"]})
-    text = np.array(frozen["text"])
+    model = RecurrentLanguageModel(5, dim=2, hidden=7, rng=RNG, dtype=float)
+
+    def ours(p):
+        """Biases added up, and a row for nothing before, which does not occur."""
+        weights = {f"layers.0.{name}": p[f"lstm.{name}_l0"] for name in ("weight_ih", "weight_hh")}
+        weights["layers.0.bias"] = p["lstm.bias_ih_l0"] + p["lstm.bias_hh_l0"]
+        weights["embedding.weight"] = np.append(p["embedding.weight"], [[0, 0]], axis=0)
+        return weights | {name: p[name] for name in ("output.weight", "output.bias")}
+
+    model.load_state_dict(ours(arrays(frozen["before"])))
+    text, T = np.array(frozen["text"]), frozen["chunk"]
 
     def losses():
-        state = None
         for t in range(0, text.shape[1] - 1, T):
-            h, state = lstm(table(text[:, t : t + T]), state)
-            yield cross_entropy(output(h), text[:, t + 1 : t + T + 1])
+            yield model.training_loss(text[:, t : t + T], text[:, t + 1 : t + T + 1], anew=t == 0)
 
-    parameters = [*table.parameters(), *lstm.parameters(), *output.parameters()]
     # both of PyTorch's biases move by the gradient of their sum, which therefore moves twice as far as one does
-    descend(parameters, losses(), frozen, twice=[lstm.bias])
-    after = arrays(frozen["after"])
-    ours = {
-        "embedding.weight": table.weight,
-        "lstm.weight_ih_l0": lstm.weight_ih,
-        "lstm.weight_hh_l0": lstm.weight_hh,
-        "output.weight": output.weight,
-        "output.bias": output.bias,
-    }
-    for name, parameter in ours.items():
-        np.testing.assert_allclose(parameter.data, after[name], rtol=1e-11, atol=1e-12, err_msg=name)
-    np.testing.assert_allclose(lstm.bias.data, after["lstm.bias_ih_l0"] + after["lstm.bias_hh_l0"], rtol=1e-11)
+    descend(model.parameters(), losses(), frozen, twice=[model.layers[0].bias])
+    for name, theirs in ours(arrays(frozen["after"])).items():
+        np.testing.assert_allclose(model.state_dict()[name], theirs, rtol=1e-11, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("frozen", TORCH["clipped"], ids=lambda frozen: str(frozen["max_norm"]))

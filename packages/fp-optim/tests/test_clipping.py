@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fp_optim.clipping import clip_by_global_norm, global_norm
+from fp_optim.clipping import clip_by_global_norm, clip_by_value, global_norm
 
 numbers = st.floats(-1e100, 1e100).filter(lambda x: x == 0 or abs(x) > 1e-100)
 gradients = st.fixed_dictionaries(
@@ -137,3 +137,87 @@ def test_the_norm_allocates_nothing_that_grows(peak_bytes):
 def test_a_limit_that_is_not_positive_is_refused(max_norm):
     with pytest.raises(ValueError, match="max_norm must be positive, got"):
         clip_by_global_norm({"w": np.ones(2)}, max_norm)
+
+
+def box(g, limit):
+    clipped = {"g": g.copy()}
+    clip_by_value(clipped, limit)
+    return clipped["g"]
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+@given(gradients, limits)
+def test_clipping_by_value_works_entry_by_entry(grads, limit):
+    before = {name: g.copy() for name, g in grads.items()}
+    assert clip_by_value(grads, limit) == max(abs(flat(before)))
+    for old, new in zip(flat(before), flat(grads), strict=True):
+        assert new == (old if abs(old) <= limit else math.copysign(limit, old))
+
+
+@pytest.mark.claim("optim.clip-value-nearest")
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 3))
+def test_no_other_vector_of_the_box_is_as_near(seed, limit):
+    rng = np.random.default_rng(seed)
+    g = rng.normal(size=7)
+    p = box(g, limit)
+    assert np.linalg.norm(p) <= limit * math.sqrt(7) * (1 + 1e-15)  # equal if all entries are clipped, to rounding
+    for noise in (1e-3, 0.1, 10):
+        x = np.clip(p + noise * rng.normal(size=7), -limit, limit)
+        if not np.array_equal(x, p):
+            assert np.linalg.norm(g - x) > np.linalg.norm(g - p)
+
+
+@pytest.mark.claim("optim.clip-value-angle")
+@given(arrays(np.float64, st.integers(1, 11), elements=st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6)))
+def test_clipping_by_value_turns_less_than_its_bound(g):
+    n = len(g)
+    if g.any():
+        # strict for n > 1, but the gap may be smaller than the rounding of eleven products
+        assert cosine(g, box(g, 1.0)) >= (1 - 1e-14) / math.sqrt(n)
+
+
+@pytest.mark.claim("optim.clip-value-angle")
+@pytest.mark.parametrize("n", [2, 3, 7, 101])
+def test_the_bound_of_the_angle_is_approached_and_not_met(n):
+    gaps = []
+    for M in (1e1, 1e3, 1e5):
+        g = np.ones(n)
+        g[n // 2] = -M
+        gaps.append(cosine(g, box(g, 1.0)) - 1 / math.sqrt(n))
+    # beyond the bound by (n - 1) / (M sqrt n), to first order in 1 / M
+    assert gaps[0] > gaps[1] > gaps[2] > 0
+    assert gaps[2] == pytest.approx((n - 1) / (1e5 * math.sqrt(n)), rel=0.01)
+
+
+@pytest.mark.claim("optim.clip-value-sign")
+@given(arrays(np.float64, 7, elements=st.floats(-1e6, 1e6).filter(lambda x: abs(x) > 1e-6)), st.floats(0.01, 1))
+def test_a_limit_below_all_entries_leaves_their_signs(g, share):
+    limit = share * abs(g).min()
+    np.testing.assert_array_equal(box(g, limit), limit * np.sign(g))
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_that_are_not_finite_are_returned_and_nothing_is_clipped(bad, dtype):
+    grads = {"a": np.array([1.0, 2.0], dtype=dtype), "b": np.array([3.0, bad], dtype=dtype)}
+    found = clip_by_value(grads, 1)
+    assert math.isnan(found) if math.isnan(bad) else found == math.inf
+    assert grads["a"].tolist() == [1.0, 2.0] and grads["b"][0] == 3.0
+
+
+def test_clipping_by_value_is_in_place_and_keeps_the_type(peak_bytes):
+    w = np.full((331, 113), 3.0, dtype=np.float32)
+    grads = {"w": w, "empty": np.zeros((0, 3)), "turned": np.arange(6.0).reshape(2, 3).T}
+    assert peak_bytes(lambda: clip_by_value(grads, 2.0)) < 10_000
+    assert w.dtype == np.float32 and w.min() == w.max() == 2.0
+    assert grads["turned"].tolist() == [[0, 2], [1, 2], [2, 2]]
+    assert clip_by_value({}, 1.0) == 0.0 and clip_by_value({"w": np.array([5.0])}, math.inf) == 5.0
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
+def test_a_box_without_room_is_refused(limit):
+    with pytest.raises(ValueError, match="limit must be positive, got"):
+        clip_by_value({"w": np.ones(2)}, limit)

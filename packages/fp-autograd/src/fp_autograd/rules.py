@@ -448,6 +448,10 @@ def _sigmoid(x: Any) -> Any:
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))  # never overflows
 
 
+def _relu(x: Any) -> Any:
+    return np.maximum(x, np.zeros(_shape(x)[-1:], np.result_type(x)))  # a row is faster than the number 0
+
+
 def _softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
@@ -532,7 +536,7 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in (
     _both("tanh", np.tanh, lambda g, out, x: g * (1 - out * out)),
     _both("sigmoid", _sigmoid, lambda g, out, x: g * (out * (1 - out))),
     _both("softplus", _softplus, lambda g, out, x: g * -expm1(-out)),  # E5
-    _both("relu", lambda x: np.maximum(x, 0), lambda g, out, x: g * (value_of(out) > 0)),
+    _both("relu", _relu, lambda g, out, x: g * (value_of(out) > 0)),
     _both("absolute", np.absolute, lambda g, out, x: g * np.sign(value_of(x))),
 
     # sums and extremes over axes

@@ -64,7 +64,9 @@ def arguments() -> argparse.ArgumentParser:
     writing.add_argument("--top-k", type=int, help="draw from so many tokens (all)")
     writing.add_argument("--top-p", type=float, help="draw from so much probability (1)")
     writing.add_argument("--min-p", type=float, help="draw from tokens at least this share as likely as the likeliest")
-    parser.add_argument("--save", metavar="PATH", help="write the parameters, PATH.vocabulary.json and PATH.settings.json")
+    parser.add_argument(
+        "--save", metavar="PATH", help="write the parameters, PATH.vocabulary.json and PATH.settings.json"
+    )
     return parser
 
 
@@ -97,15 +99,15 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fp_neural: {place}{error.strerror or error}", file=sys.stderr)
         return 1
     except (ValueError, FloatingPointError, MemoryError) as error:
-        print(f"fp_neural: {error or 'out of memory'}", file=sys.stderr)
+        print(f"fp_neural: {str(error) or 'out of memory'}", file=sys.stderr)
         return 1
     return 0
 
 
 def check(options: argparse.Namespace) -> None:
     """Refuse, before any work, what would fail after it."""
-    for name, least in (("generate", 0), ("seed", 0), ("steps", 1), ("every", 1), ("order", 1), ("batch-size", 1),
-                        ("length", 1), ("layers", 1), ("context", 1), ("dim", 1), ("hidden", 1), ("top-k", 1)):  # fmt: skip
+    counts = ("steps", "every", "order", "batch-size", "length", "layers", "context", "dim", "hidden", "top-k")
+    for name, least in (("generate", 0), ("seed", 0), *((name, 1) for name in counts)):
         value = getattr(options, name.replace("-", "_"))
         if value is not None and value < least:
             raise ValueError(f"--{name} must be {least} or more, got {value}")

@@ -86,7 +86,7 @@ The last by stretching, $t = \sqrt 2\, s$. As $e^{-t^2}$ is the same at $t$ and 
 -\operatorname{erf}(x)$ and $\Phi(x) + \Phi(-x) = 1$.
 
 **Claim** `neural.gelu-slope`. GELU has the slope $\Phi(x) + x\, \varphi(x)$, and $(2 - x^2)\, \varphi(x)$ is the slope
-of that. It is largest at $\sqrt 2$ and smallest at $-\sqrt 2$, with the values
+of that. The slope of GELU is largest at $\sqrt 2$ and smallest at $-\sqrt 2$, with the values
 $\frac12 \pm \big( \frac12 \operatorname{erf}(1) + \frac{1}{e \sqrt \pi} \big)$.
 
 **Proof.** The first is (E1), with $\Phi' = \varphi$ by `markov.fundamental-theorem`. $\varphi$ has the slope

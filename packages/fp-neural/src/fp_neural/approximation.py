@@ -66,8 +66,10 @@ $$
   \le (1 - w)\, L w h + w\, L (1 - w)\, h = 2 w (1 - w)\, L h,
 $$
 
-and $w (1 - w) = \frac14 - (w - \frac12)^2 \le \frac14$. For $f(x) = L$ times the distance to the nearest knot, $p = 0$,
-and in the middle of a piece $f$ is $\frac{L h}{2}$. $\blacksquare$
+and $w (1 - w) = \frac14 - (w - \frac12)^2 \le \frac14$. Now let $f(x)$ be $L$ times the distance to the nearest knot.
+It meets the hypothesis: from $x$ to the knot nearest to $y$ is no farther than $|x - y|$ and from $y$ to that knot, so
+$f(x) \le f(y) + L\, |x - y|$, and the same with $x$ and $y$ exchanged. Here $p = 0$, and in the middle of a piece $f$
+is $\frac{L h}{2}$. $\blacksquare$
 
 A function that bends gently is met far better.
 

@@ -87,12 +87,12 @@ $x_{s+t+1}$. A window needs $T + 1$ tokens, so the starts are $0, \dots, n - T -
 Where do windows for judging the model come from? Not from a random choice among all windows.
 
 **Claim** `neural.window-leak`. Let every window, one for each start, be held out with probability $q$, independently,
-and otherwise trained on. A target that is in $T$ windows, as all but the first and the last $T - 1$ targets of the text
-are, and in one that is held out, is also a target in training, at the same place of the text, with probability
-$1 - q^{T-1}$.
+and otherwise trained on. Take a window that is held out, and of its targets one that is in $T$ windows, as all but the
+first and the last $T - 1$ targets of the text are. With probability $1 - q^{T-1}$ it is also a target in training, at
+the same place of the text.
 
-**Proof.** It is in $T$ windows, one of which is held out. Of the $T - 1$ others all are held out with probability
-$q^{T-1}$, independently of the first. $\blacksquare$
+**Proof.** The $T - 1$ other windows that have the target are all held out with probability $q^{T-1}$, whatever became
+of the one that was taken. If they are not, it is trained on. $\blacksquare$
 
 With a tenth held out and windows of eight tokens, of what the model is judged on it was trained on a share of
 

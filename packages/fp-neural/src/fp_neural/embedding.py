@@ -9,17 +9,17 @@ You need: `fp_autograd.rules` for indexing and its transpose (`autograd.index-ru
 
 ## One-hot vectors
 
-Give each of $n$ tokens an axis of its own: token $i$ is the **one-hot** vector $e_i$, with a one at $i$ and zeros
+Give each of $V$ tokens an axis of its own: token $i$ is the **one-hot** vector $e_i$, with a one at $i$ and zeros
 elsewhere. No two are nearer to each other than any other two. A linear layer without bias takes them to vectors of
-length $d$, and multiplies almost always by zero. Let $E \in \mathbb{R}^{n \times d}$ be its weights, transposed.
+length $D$, and multiplies almost always by zero. Let $E \in \mathbb{R}^{V \times D}$ be its weights, transposed.
 
-**Claim** `neural.embedding-one-hot`. Let $H \in \mathbb{R}^{T \times n}$ have the one-hot vectors of the tokens
+**Claim** `neural.embedding-one-hot`. Let $H \in \mathbb{R}^{T \times V}$ have the one-hot vectors of the tokens
 $i_1, \dots, i_T$ as rows. Row $t$ of $H E$ is row $i_t$ of $E$: multiplying is looking up.
 
 **Proof.** $(H E)_{tc} = \sum_j H_{tj} E_{jc}$, and $H_{tj}$ is $1$ for $j = i_t$ and $0$ for every other $j$.
 $\blacksquare$
 
-So $E$ is a table with a row for each token, its **embedding**. The product takes $T n d$ multiplications, the look-up
+So $E$ is a table with a row for each token, its **embedding**. The product takes $T V D$ multiplications, the look-up
 none.
 
 >>> rng = np.random.default_rng(0)
@@ -53,19 +53,19 @@ frequent its token is. Rare tokens stay near where they began.
 
 ## A context of several tokens
 
-Put the embeddings of $k$ tokens side by side, a vector of length $k d$, and let a linear layer with weights $W \in
-\mathbb{R}^{m \times k d}$ follow.
+Put the embeddings of $k$ tokens side by side, a vector of length $k D$, and let a linear layer with weights $W \in
+\mathbb{R}^{m \times k D}$ follow.
 
-**Claim** `neural.embedding-context`. Cut $W = (W_1 \mid \dots \mid W_k)$ into matrices of $d$ columns. The layer
-computes $\sum_{j=1}^k W_j E^\top e_{i_j}$: each place $j$ has a table $E W_j^\top$ of its own, all of rank at most $d$,
+**Claim** `neural.embedding-context`. Cut $W = (W_1 \mid \dots \mid W_k)$ into matrices of $D$ columns. The layer
+computes $\sum_{j=1}^k W_j E^\top e_{i_j}$: each place $j$ has a table $E W_j^\top$ of its own, all of rank at most $D$,
 and the rows that are read are added.
 
-**Proof.** The entries $(j - 1)\, d + 1$ to $j d$ of the joined vector are row $i_j$ of $E$, which is $E^\top e_{i_j}$
+**Proof.** The entries $(j - 1)\, D + 1$ to $j D$ of the joined vector are row $i_j$ of $E$, which is $E^\top e_{i_j}$
 as a column, and in the product with $W$ they meet the columns of $W_j$. So the product is the sum of the $W_j E^\top
-e_{i_j}$. The matrix $W_j E^\top$ is a product through $d$ units, so its rank is at most $d$ (`neural.narrow-layer`).
+e_{i_j}$. The matrix $W_j E^\top$ is a product through $D$ units, so its rank is at most $D$ (`neural.narrow-layer`).
 $\blacksquare$
 
-A network that had a free table of $n \times m$ numbers for each place would learn nothing about a token in one place
+A network that had a free table of $V \times m$ numbers for each place would learn nothing about a token in one place
 from seeing it in another. Through the shared $E$ it does. And the order is kept by the places alone: a program that
 joins the vectors in another order in training and in use has exchanged the $W_j$.
 

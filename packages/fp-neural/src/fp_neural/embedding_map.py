@@ -88,9 +88,9 @@ $E C^\top = M + z \mathbf{1}^\top$ for some vector $z$. Of all $E$ and $C$, thos
 \sigma_D u_D)$ and $C = (v_1, \dots, v_D)$ from the singular values and vectors of $M$ have the smallest
 $\|M - E C^\top\|$; and then $|e_a - e_b|$ is the distance between the rows $a$ and $b$ of $E C^\top$.
 
-**Proof.** A softmax of $s_b$ is $p_b$ exactly if $s_b - \ln p_b$ is the same for all $b$: if it is, dividing $e^{s_b}$
-by its sum leaves $p_b$, and the softmax has $\ln p_b = s_b - \ln \sum_j e^{s_j}$. Here $\ln P(b) + e_a \cdot c_b - \ln
-P(b \mid a) = (E C^\top - M)_{ab}$, the same along each row exactly if it is some $z_a$. Second, the columns of
+**Proof.** A softmax of $s_b$ is $p_b$ exactly if $s_b - \ln p_b$ is the same for all $b$ (`neural.softmax-classes`).
+Here $\ln P(b) + e_a \cdot c_b - \ln P(b \mid a) = (E C^\top - M)_{ab}$, the same along each row exactly if it is some
+$z_a$. Second, the columns of
 $E C^\top$ are combinations of the $D$ columns of $E$, so its rank is at most $D$, and `neural.eckart-young` says which
 of rank $D$ is nearest (if $D$ exceeds the rank of $M$, the difference is zero). Last, the rows $a$ and $b$ of
 $E C^\top$ differ by $C (e_a - e_b)$, and $C^\top C = I$ keeps lengths by `neural.pythagoras`. $\blacksquare$

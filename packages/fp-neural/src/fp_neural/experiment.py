@@ -93,14 +93,14 @@ class Settings:
     dim: int = 32
     hidden: int = 256
     layers: int = 1
-    dropout: float = 0.0
+    dropout: float | int = 0.0
     normalize: bool = False
     steps: int = 2000
     batch_size: int = 64
     length: int = 64
-    rate: float = 1.0
-    falling: float = 0.5
-    max_norm: float = 1.0
+    rate: float | int = 1.0
+    falling: float | int = 0.5
+    max_norm: float | int = 1.0
     seed: int = 0
 
 

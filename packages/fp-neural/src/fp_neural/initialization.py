@@ -73,7 +73,7 @@ mean $\frac12 s_l^2 |h_{l-1}|^2$. Sum over the $n_l$ rows: $\mathbb{E} |h_l|^2 =
 $h_{l-1}$. Take the mean over $h_{l-1}$, and go on from $l = L$ down to $1$. $\blacksquare$
 
 **Claim** `neural.relu-gradients`. Let moreover $P(\sum_j w_{ij} u_j = 0) = 0$ for every row of weights and every vector
-$u \ne 0$, as it is for weights with a density. Let $J$ be the Jacobian of $h_L$ in $x$. Then for every $t$
+$u \ne 0$, as it is for weights with a density. With probability one $h_L$ has a Jacobian $J$ in $x$; for every $t$
 
 $$
 \mathbb{E} |J t|^2 = |t|^2 \prod_{l=1}^{L} \tfrac12 n_l s_l^2, \qquad \text{(E2)}
@@ -120,7 +120,9 @@ The factors between them are the powers of 0.9 and 1.1, which leave
 ## Normal numbers
 
 A number is **standard normal** if it has the density $\varphi(z) = \frac{1}{\sqrt{2 \pi}} e^{-z^2/2}$, whose area is
-$1$ by `neural.gaussian-area`; $s$ times it, of variance $s^2$, is written $N(0, s^2)$.
+$1$ by `neural.gaussian-area`; $s$ times it, of variance $s^2$, is written $N(0, s^2)$. The mean of $f(Z)$ is the area
+of $f(z)\, \varphi(z)$ over the whole line. `fp_markov.probability` proves its rules for sums over finitely many
+outcomes; areas are limits of such sums, and we use the same rules for them.
 
 **Claim** `neural.gaussian-moments`. A standard normal $Z$ has $\mathbb{E} Z = 0$, $\mathbb{E} Z^2 = 1$ and
 $\mathbb{E} e^{aZ} = e^{a^2 / 2}$ for every $a$. If $Z_1, \dots, Z_n$ are independent standard normal numbers and

@@ -10,9 +10,10 @@ You need: `fp_neural.embedding`, `fp_neural.layers`, `fp_neural.losses`, `fp_neu
 
 ## From ids to a distribution
 
-Let $C$ be a table with a row of $D$ numbers for each of $V$ tokens. The model of Y. Bengio, R. Ducharme, P. Vincent and
-C. Jauvin (2003) looks the $k$ tokens before position $t$ up in it, writes the rows one after another, and applies a
-layer of rectifiers or $\tanh$ and a linear one:
+Let $C$ be a table with a row of $D$ numbers for each of $V$ tokens: the $E$ of `fp_neural.embedding`, under the name
+that it has in the paper. The model of Y. Bengio, R. Ducharme, P. Vincent and C. Jauvin (2003) looks the $k$ tokens
+before position $t$ up in it, writes the rows one after another, and applies a layer of rectifiers or $\tanh$ and a
+linear one:
 
 $$
 \begin{aligned}
@@ -33,15 +34,17 @@ grows with $k$ by $DH$ a token, instead of by the factor $V$:
 What is bought with it?
 
 **Claim** `neural.context-moves-together`. In (E1) let two contexts differ in one position only, with tokens $a$ and $b$
-there, and let $\phi$ have slopes between $-1$ and $1$. Then each of their logits differs by at most $|w|\, s\, |C_a -
-C_b|$, with the row $w$ of $W_2$ that makes it and the root $s$ of the sum of the squares in the block of $W_1$ for that
-position.
+there, and let $|\phi(x) - \phi(y)| \le |x - y|$ for all $x$ and $y$, as $\tanh$ and the rectifier have it. Then each of
+their logits differs by at most $|w|\, s\, |C_a - C_b|$, with the row $w$ of $W_2$ that makes it and the root $s$ of the
+sum of the squares in the block of $W_1$ for that position.
 
 **Proof.** The inputs of the hidden layer differ by $u = W' (C_a - C_b)$ with that block $W'$. Each $u_i$ is a dot
 product of a row of $W'$ with $C_a - C_b$, so $u_i^2$ is at most the sum of the row's squares times $|C_a - C_b|^2$
-(`autograd.cauchy-schwarz`); all together, $|u| \le s\, |C_a - C_b|$. By `markov.slope-bound` each hidden number differs
-by at most $|u_i|$, so their vector by at most $|u|$ in length. The logit differs by the dot product of $w$ with that,
-at most $|w|$ times its length (`autograd.cauchy-schwarz`). $\blacksquare$
+(`autograd.cauchy-schwarz`); all together, $|u| \le s\, |C_a - C_b|$. Each hidden number differs by at most $|u_i|$, so
+their vector by at most $|u|$ in length. The logit differs by the dot product of $w$ with that, at most $|w|$ times its
+length (`autograd.cauchy-schwarz`). Last, the slopes of $\tanh$ lie between $0$ and $1$ (`autograd.tanh-slope`), so the
+hypothesis is `markov.slope-bound`; and $\operatorname{relu}$ moves by $y - x$, by a part of it, or not at all.
+$\blacksquare$
 
 So tokens with close vectors are predicted alike after, in every context at once: training on *the cat sat* also trains
 *the dog sat*, once something has brought *cat* and *dog* together. What brings them together is the gradient, as both
@@ -54,15 +57,16 @@ The loss of a text is its mean surprisal, as in `fp_markov.ngram`, so both kinds
 here. As there, `bos` marks the beginning of each sentence in a flat array of tokens: it is not predicted, and what was
 before it is not seen.
 
-**Claim** `neural.equal-footing`. Whatever its parameters, the model gives all texts of $n$ tokens together the
-probability one, if none is `bos`. So it may drive the code of `markov.arithmetic-coding`, and its loss is the length of
+**Claim** `neural.equal-footing`. Whatever its parameters, a model without `bos` gives all texts of $n$ tokens together
+the probability one. So it may drive the code of `markov.arithmetic-coding`, and its loss is the length of
 that code in nats, no matter how the parameters were found.
 
 **Proof.** By induction on $n$; the one text of no tokens has probability one. A text's probability is the product of
 its tokens' (`markov.chain-rule`), and each factor depends on the tokens before it alone. Hold the first $n - 1$ and sum
 over the last: softmaxes sum to one, so what is left is the sum over texts of $n - 1$ tokens. $\blacksquare$
 
-With `bos` its share of each softmax is lost, which training makes small.
+A model with `bos` gives the texts in which it does not occur less than one together: its share of each softmax is lost,
+which training makes small.
 
 ## In practice
 

@@ -106,7 +106,8 @@ z_y - z_i = \ln \Big( 1 + \frac{(1 - \varepsilon)\, V}{\varepsilon} \Big) \quad 
 \text{(E4)}
 $$
 
-and by no others. Without smoothing, for $V > 1$, that mean has the infimum $0$, and no $z$ reaches it.
+and by no others. Without smoothing, if $y$ always comes and $V > 1$, the loss $L$ comes as near to $0$ as anyone asks,
+and no $z$ reaches it.
 
 **Proof.** (E3) is linear in $q$, so its mean over $y$ is $H(P^\varepsilon, p)$ with
 $P^\varepsilon = (1 - \varepsilon) P + \varepsilon u$. By `neural.proper-score` it is least at $p = P^\varepsilon$

@@ -50,7 +50,8 @@ either, as far as $\varepsilon$ is small next to $v$.
 
 **Claim** `neural.scale-free-weights`. Let $\ell(w)$ be differentiable for $w \ne 0$, with $\ell(a w) = \ell(w)$ for all
 $a > 0$. Then $\nabla \ell(w) \cdot w = 0$ and $\nabla \ell(a w) = \frac1a \nabla \ell(w)$. So every plain gradient step
-$w' = w - \eta \nabla \ell(w)$ makes $w$ longer: $|w'|^2 = |w|^2 + \eta^2 |\nabla \ell(w)|^2$.
+$w' = w - \eta \nabla \ell(w)$ makes $w$ longer, unless the gradient is zero:
+$|w'|^2 = |w|^2 + \eta^2 |\nabla \ell(w)|^2$.
 
 **Proof.** $a \mapsto \ell(a w)$ is constant, and its slope at $a = 1$ is $\nabla \ell(w) \cdot w$
 (`markov.slope-along-line`). Next, $\ell(a w + a u) = \ell(w + u)$ for small $u$. In $u$ the left side has the gradient
@@ -201,52 +202,65 @@ def reference_batch_norm(x: Any, weight: Any, bias: Any, *, eps: Real = 1e-5) ->
     return centred / sqrt(v + eps) * weight + bias
 
 
-def _forward(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: float) -> tuple[np.ndarray, Any]:
-    """(E1) over the rows of `x`, and what (E4) needs of it."""
-    C = x.shape[-1]
-    xhat = np.subtract(x, x.reshape(-1, C).mean(axis=0))
-    r = 1 / np.sqrt(_mean_square(xhat.reshape(-1, C)) + x.dtype.type(eps))
-    xhat *= r
-    y = xhat * weight
+def _statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of `x` less their mean, the mean, the variance."""
+    rows = x.reshape(-1, x.shape[-1])
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    return centred, mean, np.einsum("nc,nc->c", centred, centred) / x.dtype.type(len(rows))
+
+
+def _forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: float, statistics: Any = None
+) -> tuple[np.ndarray, Any]:
+    """(E1), and what (E4) needs of it. The layer brings the statistics, which it keeps, along."""
+    centred, _, v = statistics or _statistics(x)
+    r = 1 / np.sqrt(v + x.dtype.type(eps))
+    y = centred * (r * weight)
     y += bias
-    return y, (xhat, r)
+    return y.reshape(x.shape), (centred, r)
 
 
 def _backward(
-    g: np.ndarray, out: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, eps: float, saved: Any
+    g: np.ndarray, out: np.ndarray, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, saved: Any, **settings: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(E2) and (E4)."""
-    xhat, r = saved
-    C = x.shape[-1]
-    N = x.size // C
-    dbias = g.reshape(-1, C).sum(axis=0)
-    dweight = np.einsum("nc,nc->c", g.reshape(-1, C), xhat.reshape(-1, C))
-    dx = xhat * (dweight / -N)
+    """(E2) and (E4); the centred rows times r are xhat."""
+    centred, r = saved
+    N, C = centred.shape
+    g = g.reshape(N, C)
+    dbias = g.sum(axis=0)
+    dweight = r * np.einsum("nc,nc->c", g, centred)
+    dx = centred * (r * dweight / -N)
     dx += g
     dx -= dbias / N
-    dx *= weight * r
-    return dx, dweight, dbias
+    dx *= r * weight
+    return dx.reshape(x.shape), dweight, dbias
 
 
-def _along_x(t: Any, out: Any, x: Any, weight: Any, bias: Any, *, eps: float, saved: Any) -> Any:
+def _along_x(t: Any, out: Any, x: Any, weight: Any, bias: Any, *, saved: Any, **settings: Any) -> Any:
     """(E3), times the weight."""
-    xhat, r = saved
-    C = x.shape[-1]
-    N = x.size // C
-    along = np.einsum("nc,nc->c", t.reshape(-1, C), xhat.reshape(-1, C)) / N
-    return weight * r * (t - t.reshape(-1, C).mean(axis=0) - xhat * along)
+    centred, r = saved
+    N, C = centred.shape
+    t = t.reshape(N, C)
+    along = r * np.einsum("nc,nc->c", t, centred) / N
+    return (r * weight * (t - t.mean(axis=0) - centred * (r * along))).reshape(x.shape)
+
+
+def _along_weight(t: Any, out: Any, x: Any, weight: Any, bias: Any, *, saved: Any, **settings: Any) -> Any:
+    centred, r = saved
+    return (centred * (r * t)).reshape(x.shape)
+
+
+def _along_bias(t: Any, out: Any, *operands: Any, **settings: Any) -> Any:
+    return np.broadcast_to(t, out.shape)
 
 
 _fused = operation(
     "neural.batch_norm",
     _forward,
     _backward,
-    jvps=(
-        _along_x,
-        lambda t, out, x, weight, bias, *, eps, saved: saved[0] * t,
-        lambda t, out, x, weight, bias, *, eps, saved: np.broadcast_to(t, out.shape),
-    ),
-    reference=reference_batch_norm,
+    jvps=(_along_x, _along_weight, _along_bias),
+    reference=lambda x, weight, bias, *, eps, statistics=None: reference_batch_norm(x, weight, bias, eps=eps),
     fresh=True,
 )
 
@@ -281,6 +295,11 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: Real = 1e-5) -> Any:
     array([[-1.,  0.],
            [ 1.,  0.]])
     """
+    _check_batch(x, weight, bias, eps)
+    return _fused(x, weight, bias, eps=float(eps))
+
+
+def _check_batch(x: Any, weight: Any, bias: Any, eps: Real) -> None:
     _check(x, weight.shape, eps)
     if bias.shape != weight.shape:
         raise ValueError(f"weight and bias have a number a feature each, got shapes {weight.shape} and {bias.shape}")
@@ -289,7 +308,6 @@ def batch_norm(x: Any, weight: Any, bias: Any, *, eps: Real = 1e-5) -> Any:
             f"a batch of shape {x.shape} is a single row, whose every number is its own mean: nothing of it would be "
             "left. Train with at least two rows, drop a last batch of one, or call eval() to use running averages."
         )
-    return _fused(x, weight, bias, eps=float(eps))
 
 
 class BatchNorm1d(Module):
@@ -344,14 +362,15 @@ class BatchNorm1d(Module):
         if not self.training:
             _check(x, self.weight.shape, self.eps)
             return (x - self.running_mean) * (self.weight / sqrt(self.running_var + self.eps)) + self.bias
-        y = batch_norm(x, self.weight, self.bias, eps=self.eps)
-        self._update(value_of(x).reshape(-1, x.shape[-1]))
+        _check_batch(x, self.weight, self.bias, self.eps)
+        statistics = _statistics(value_of(x))
+        y = _fused(x, self.weight, self.bias, eps=self.eps, statistics=statistics)
+        self._update(math.prod(x.shape[:-1]), *statistics[1:])
         return y
 
-    def _update(self, x: Float[np.ndarray, "N C"]) -> None:
+    def _update(self, N: int, mean: Float[np.ndarray, " C"], v: Float[np.ndarray, " C"]) -> None:
         """(E5)."""
-        mean = x.mean(axis=0)
-        unbiased = _mean_square(x - mean) * (len(x) / (len(x) - 1))
+        unbiased = v * (N / (N - 1))
         if not np.isfinite(unbiased).all():  # so is the mean, if this is
             raise ValueError(
                 f"feature {int(np.isfinite(unbiased).argmin())} of the batch has no finite mean and variance: look for "
@@ -362,10 +381,6 @@ class BatchNorm1d(Module):
         # new arrays: what `functional` lends must not be written to
         self.running_mean = ((1 - m) * value_of(self.running_mean) + m * mean).astype(dtype)
         self.running_var = ((1 - m) * value_of(self.running_var) + m * unbiased).astype(dtype)
-
-
-def _mean_square(x: Float[np.ndarray, "N C"]) -> Float[np.ndarray, " C"]:
-    return np.einsum("nc,nc->c", x, x) / x.dtype.type(len(x))
 
 
 def _check(x: Any, features: tuple[int, ...], eps: Real) -> None:

@@ -63,7 +63,7 @@ Only $U h_{t-1}$ on the way forward and $U^\top \alpha_t$ on the way back have t
 else is done at once for all steps and all texts of a batch: with the $\alpha_t$ of $B$ texts as the $TB$ rows of one
 matrix $A$, the $x_t$ as those of $X$, the sum is the single product $A^\top X$ (`autograd.matmul-rule`). That is what
 `rnn_sequence` and `lstm_sequence` do, and why they are operations of their own: cell by cell, in operations of the
-table, the same numbers take several times as long.
+table, the same numbers take about twice as long.
 
 ## Cutting the sweep
 

@@ -13,9 +13,11 @@ Each token is looked up, goes through one or more recurrent layers, the second f
 linear layer scores what comes next:
 
 $$
-e_t = C_{x_t}, \qquad (h^{(1)}_t, s^{(1)}_t) = F^{(1)}(e_t, s^{(1)}_{t-1}), \qquad
-(h^{(l)}_t, s^{(l)}_t) = F^{(l)}(h^{(l-1)}_t, s^{(l)}_{t-1}), \qquad
-p(x_{t+1} \mid x_1, \dots, x_t) = \operatorname{softmax}(V h^{(L)}_t + b), \qquad \text{(E1)}
+\begin{aligned}
+h^{(0)}_t &= C_{x_t}, \\
+(h^{(l)}_t, s^{(l)}_t) &= F^{(l)} \big( h^{(l-1)}_t, s^{(l)}_{t-1} \big), \qquad l = 1, \dots, L, \\
+p(x_{t+1} \mid x_1, \dots, x_t) &= \operatorname{softmax} \big( W h^{(L)}_t + b \big)_{x_{t+1}},
+\end{aligned} \qquad \text{(E1)}
 $$
 
 where $s^{(l)}_t$ is what layer $l$ keeps, $h$ alone in a plain one and $(h, c)$ in an LSTM. The first token is
@@ -40,8 +42,8 @@ hypothesis $s_{t-1}$ is the same, whether it was made in this piece or handed ov
 
 The shortest piece is one token. So writing costs the same for every token, one step of (E1), and nothing of the text
 has to be kept but $s_t$. `scores` goes the other way: it takes rows that begin with sentences, as many as there are up
-to `ROWS`, because a step for one row takes nearly as long as for sixty. By `neural.equal-footing` the losses compare
-with those of tables.
+to `ROWS`, because one product of $U$ with many columns takes less time than as many products with one. By
+`neural.equal-footing` the losses compare with those of tables.
 
 ## Training
 
@@ -61,7 +63,7 @@ for $n$ steps with probability $(1 - p)^n$, and nothing could be remembered:
 >>> [round(0.8**n, 4) for n in (1, 10, 50)]
 [0.8, 0.1074, 0.0]
 
-**Tied** weights use the rows of $C$ also as those of $V$ (O. Press and L. Wolf, 2017): a token's vector says what it
+**Tied** weights use the rows of $C$ also as those of $W$ (O. Press and L. Wolf, 2017): a token's vector says what it
 does to the state, and how well a state expects it. The gradient is the sum of both (`neural.tied-gradient`), and most
 of a small model with a large vocabulary is saved.
 

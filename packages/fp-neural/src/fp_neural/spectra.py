@@ -111,12 +111,15 @@ $$R(v) = \frac{v \cdot S v}{v \cdot v}. \qquad \text{(E3)}$$
 every $w$ in $W$. Then $R$ takes a largest value $\lambda$ on the nonzero vectors of $W$, and every $v$ at which it does
 is an eigenvector with the eigenvalue $\lambda$.
 
-**Proof.** *There is a largest value.* As $R(av) = R(v)$, vectors of length one are enough. In $W$ they form a closed
-set: if $w$ of $W$ comes near $c$, then $|w| = 1$ comes near $|c|$ by `autograd.cauchy-schwarz`; and with $P$ the
-projection onto $W$, $c - Pc = (c - w) - P(c - w)$ is at most $|c - w|$ long by `neural.projection`, as near to $0$ as
-anyone asks. The form is continuous, for $S$ is symmetric and by (E4) of `fp_autograd.linear_algebra`
+**Proof.** *There is a largest value.* As $R(av) = R(v)$, vectors of length one are enough. In $W$ they form a bounded
+set, not empty, which is closed: if $w$ of it comes near $c$, then $|w| = 1$ comes near $|c|$ by
+`autograd.cauchy-schwarz`; and with $P$ the projection onto $W$ (`neural.orthonormal-basis`), $c - Pc = (c - w) -
+P(c - w)$ is at most $|c - w|$ long by `neural.projection`, as near to $0$ as anyone asks. On it $R(v) = v \cdot Sv$ is
+continuous, for $S$ is symmetric and by (E4) of `fp_autograd.linear_algebra`
 
 $$|v \cdot Sv - u \cdot Su| = |(v - u) \cdot S (v + u)| \le |v - u|\, \|S\|\, |v + u|.$$
+
+So `neural.maximum` applies.
 
 *It is an eigenvalue.* Let $|v| = 1$ and $R(v) = \lambda$, and let $w$ be in $W$ with $w \cdot v = 0$. For every $t$,
 
@@ -218,7 +221,8 @@ Every $x$ is $\sum_i (v_i \cdot x)\, v_i$, so $Ax = \sum_{i \le s} \sigma_i u_i 
 are images and span all images, so $s = r$. Conversely, whenever (E6) holds, $A^\top A = \sum_i \sigma_i^2 v_i
 v_i^\top$; extend the $v_i$ to $n$ orthonormal vectors, and they are eigenvectors with the eigenvalues $\sigma_i^2$ and
 $0$, which are determined by $A^\top A$. Likewise $AA^\top = \sum_i \sigma_i^2 u_i u_i^\top$. Last, $|Av|^2 / |v|^2$ is
-the Rayleigh quotient of $A^\top A$, and $\|A\|^2 = \operatorname{tr} (A^\top A) = \sum_i \sigma_i^2$ by
+the Rayleigh quotient of $A^\top A$, whose largest value is the first eigenvalue $\sigma_1^2$: the proof of
+`neural.spectral-theorem` begins with it. And $\|A\|^2 = \operatorname{tr} (A^\top A) = \sum_i \sigma_i^2$ by
 `neural.eigenvalue-sums`. $\blacksquare$
 
 Programs return $k = \min(m, n)$ terms, the last of them with $\sigma_i = 0$ if $r < k$, and any $u_i$ and $v_i$ that

@@ -65,7 +65,7 @@ D(P_c \,\|\, p) = \ln \big( 1 + n e^{-s} \big) \le n e^{-s}, \qquad \text{(E2)}
 $$
 
 which tends to $P_c$ as $s$ grows. In every sequence of scores whose softmax tends to $P_c$, the score of each zero
-falls below every other by more than any bound.
+falls below those of all tokens with $P_{ci} > 0$ by more than any bound.
 
 **Proof.** The first is `neural.softmax-classes`. The exponentials of the scores are $P_{ci}$, which sum to $1$, and
 $n$ times $e^{-s}$: divide by their sum. The divergence sums over the tokens with $P_{ci} > 0$, for each of which
@@ -89,8 +89,8 @@ with probability $\left( 1 - \frac1K \right)^T$, and
 
 $$e^{-T / (K - 1)} \le \Big( 1 - \frac1K \Big)^T \le e^{-T / K}. \qquad \text{(E3)}$$
 
-To have it at most $\varepsilon < 1$, $T \ge K \ln \frac1\varepsilon$ is enough and $T \ge (K - 1) \ln
-\frac1\varepsilon$ is necessary.
+To have it at most $\varepsilon$, with $0 < \varepsilon < 1$, $T \ge K \ln \frac1\varepsilon$ is enough and
+$T \ge (K - 1) \ln \frac1\varepsilon$ is necessary.
 
 **Proof.** All terms of the sum are $\frac1K \left( 1 - \frac1K \right)^T$, and there are $K$. By `markov.log-tangent`
 $\ln \left( 1 - \frac1K \right) \le -\frac1K$, and
@@ -152,17 +152,18 @@ $W_j[v] = z(r^{j \leftarrow v}) - z(r)$, which is zero for $v = r_j$. $\blacksqu
 This is the escape: what was learned in one context holds in all that share a token with it. The assumption is the
 price. (E5) says that the effect of a token does not depend on its neighbours; for two tokens of each kind it says
 $z(1, 1) - z(0, 1) = z(1, 0) - z(0, 0)$, which exclusive-or denies (`autograd.xor`). A network with a hidden layer keeps
-the sharing and gives up the additivity. That of Bengio et al. (2003), `fp_neural.language_model`, has one row of $d$
-numbers for each token, the same in every place, and a hidden layer of $h$ units on the $k$ rows:
+the sharing and gives up the additivity. That of Bengio et al. (2003), `fp_neural.language_model`, has one row of $D$
+numbers for each token, the same in every place, and a hidden layer of $H$ units on the $k$ rows:
 
-**Claim** `neural.shared-parameters`. That network has $V d + (k d + 1)\, h + (h + 1)\, V$ parameters, a number that
-grows in proportion to $V$ and to $k$. In a text, let $N(c)$ positions have the context $c$, and let $N(v)$ have the
-token $v$ somewhere in their context. The row of $v$ enters into the predictions of $N(v)$ positions, row $c$ of a table
-into those of $N(c) \le \min_j N(c_j)$.
+**Claim** `neural.shared-parameters`. That network has $V D + (k D + 1)\, H + (H + 1)\, V$ parameters: each further
+token of the vocabulary adds $D + H + 1$, each further token of context $D H$. In a text, let $N(c)$ positions have the
+context $c$, and let $N(v)$ have the token $v$ somewhere in their context. The row of $v$ enters into the predictions of
+$N(v)$ positions, row $c$ of a table into those of $N(c) \le \min_j N(c_j)$.
 
-**Proof.** The rows hold $V d$ numbers; each of the $h$ units has a weight for each of $k d$ inputs and a bias; each of
-the $V$ scores has a weight for each unit and a bias. A position with the context $c$ has every $c_j$ in its context, so
-it is one of the $N(c_j)$. $\blacksquare$
+**Proof.** The rows hold $V D$ numbers; each of the $H$ units has a weight for each of $k D$ inputs and a bias; each of
+the $V$ scores has a weight for each unit and a bias. With $V + 1$ in place of $V$ there are a row, $H$ weights and a
+bias more; with $k + 1$ in place of $k$, $D$ weights more for each unit. A position with the context $c$ has every $c_j$
+in its context, so it is one of the $N(c_j)$. $\blacksquare$
 
 >>> [(table_parameters(27, k), mlp_parameters(27, k, dim=10, hidden=200)) for k in (1, 2, 3, 8)]
 [(702, 7897), (18954, 9897), (511758, 11897), (7343167948506, 21897)]
@@ -399,12 +400,12 @@ def mlp_parameters(vocab_size: int, context: int, dim: int, hidden: int) -> int:
     Parameters
     ----------
     vocab_size, context, dim, hidden
-        $V$, $k$, $d$ and $h$.
+        $V$, $k$, $D$ and $H$.
 
     Returns
     -------
     int
-        $V d + (k d + 1)\, h + (h + 1)\, V$.
+        $V D + (k D + 1)\, H + (H + 1)\, V$.
 
     Raises
     ------

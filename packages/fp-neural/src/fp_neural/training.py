@@ -46,11 +46,13 @@ $$g \leftarrow g \cdot \min \Big( 1, \frac{m}{|g|} \Big), \qquad |g|^2 = \sum_{\
 **Claim** `neural.clipping`. For $g \ne 0$ the clipped gradient is the nearest vector to $g$ of length at most $m$, and
 a step along it is a descent step with the rate $\eta \min (1, m / |g|)$, no longer than $\eta m$.
 
-**Proof.** If $|g| \le m$ it is $g$ itself. Else let $|v| \le m$. Then $|g - v| \ge |g| - |v| \ge |g| - m$ by the
-triangle inequality (`autograd.cauchy-schwarz`), and $v = \frac{m}{|g|} g$ has
-$|g - v| = \big( 1 - \frac{m}{|g|} \big) |g| = |g| - m$. It is the only one: equality in $|g - v| \ge |g| - |v|$ makes
-$v$ a multiple of $g$ that is not negative, and equality in $|v| \le m$ fixes its length. The rest is (E1) with (E2),
-whose step has length $\eta\, |v| \le \eta m$. $\blacksquare$
+**Proof.** If $|g| \le m$ it is $g$ itself. Else let $|v| \le m$. By `autograd.cauchy-schwarz`
+
+$$|g - v|^2 = |g|^2 - 2\, g \cdot v + |v|^2 \ge |g|^2 - 2\, |g|\, |v| + |v|^2 = (|g| - |v|)^2 \ge (|g| - m)^2.$$
+
+Equality in the first step means that $g \cdot v = |g|\, |v|$, so that $v = s g$ with $s \ge 0$, and in the second that
+$|v| = m$: both hold for $v = \frac{m}{|g|} g$ and for no other. The rest is (E1) with (E2), whose step has length
+$\eta\, |v| \le \eta m$. $\blacksquare$
 
 The norm is taken over all parameters at once, so that their gradients keep their proportions.
 

@@ -2,10 +2,10 @@ r"""
 Clipping: how one bad batch is kept from undoing a thousand good ones.
 
 Now and then a batch gives a gradient ten or a hundred times as long as usual. A step along it throws the parameters far
-from where they were. Clipping by the global norm shortens such a gradient, and this section shows that it does no more
-than that.
+from where they were. Clipping by the global norm shortens such a gradient, and does no more than that. Clipping by
+value, entry by entry, also turns it: how far?
 
-You need: length and inner product (stage 2), Cauchy-Schwarz.
+You need: length, inner product and Cauchy-Schwarz (`fp_autograd.linear_algebra`).
 
 ## The norm of all gradients together
 
@@ -59,16 +59,71 @@ $\langle g, x - p \rangle = \langle g, x \rangle - c \lVert g \rVert \le 0$, bec
 $\langle g, x \rangle$ by $\lVert g \rVert \lVert x \rVert \le c \lVert g \rVert$. So the middle term is not negative.
 By (E3) no $x$ is nearer than $p$, and one that is as near has $\lVert x - p \rVert = 0$. $\blacksquare$
 
+## Entry by entry
+
+**Clipping by value** puts every entry into $[-c, c]$ for itself, $c > 0$:
+
+$$
+\operatorname{box}_c(g)_i = \max\big( -c, \min(c, g_i) \big). \qquad \text{(E4)}
+$$
+
+**Claim** `optim.clip-value-nearest`. Of all vectors with entries in $[-c, c]$, $p = \operatorname{box}_c(g)$ is the
+nearest to $g$ and the only nearest one, and $\lVert p \rVert \le c \sqrt n$ for $n$ entries.
+
+**Proof.** $\lVert g - x \rVert^2 = \sum_i (g_i - x_i)^2$, and each term depends on one $x_i$ alone. If
+$|g_i| \le c$, it is zero at $x_i = g_i = p_i$ only. If $g_i > c$, then $g_i - x_i \ge g_i - c > 0$, and its square is
+least at $x_i = c = p_i$ only; likewise at $-c$ if $g_i < -c$. The norm: $n$ squares of at most $c^2$. $\blacksquare$
+
+**Claim** `optim.clip-value-angle`. Let $g \ne 0$ have $n$ entries, and $\theta$ be the angle between $g$ and
+$p = \operatorname{box}_c(g)$. Then $\cos \theta \ge 1 / \sqrt n$, strictly if $n \ge 2$, and no larger bound holds for
+all $g$.
+
+**Proof.** Multiplying $g$ and $c$ by the same positive number multiplies $p$ by it, and turns nothing; so let $c = 1$.
+Turning the sign of an entry of $g$ turns that of $p$ and leaves $g \cdot p$ and both lengths; so let $g_i \ge 0$. If no
+entry exceeds $1$, $p = g$ and $\cos \theta = 1 \ge 1 / \sqrt n$, strictly if $n \ge 2$. Otherwise let $a \ge 1$ entries
+exceed $1$, with the sum $S > a$, and let $q$ be the sum of the squares of the others, $0 \le q \le n - a$. Then
+
+$$
+g \cdot p = S + q, \qquad \lVert p \rVert^2 = a + q \le n, \qquad
+\lVert g \rVert^2 \le S^2 + q \le S^2 + 2 S q + q^2 = (S + q)^2,
+$$
+
+because the square of a sum of positive numbers is at least the sum of their squares, and $2S \ge 1$. So
+$\cos \theta = \frac{g \cdot p}{\lVert g \rVert \lVert p \rVert} \ge \frac{S + q}{(S + q) \sqrt n} = \frac{1}{\sqrt n}$.
+Equality needs $a + q = n$ and $q = 0$ (from $q = 2 S q + q^2$ with $S > 1$), so $a = n$, and
+$\lVert g \rVert^2 = S^2$, which is false for two or more positive entries. Last, let one entry be $M$ and the $n - 1$
+others be $1$: as $M \to \infty$
+
+$$
+\cos \theta = \frac{M + n - 1}{\sqrt{M^2 + n - 1}\; \sqrt n} \to \frac{1}{\sqrt n}. \qquad \blacksquare
+$$
+
+The cosine is positive: what is left points downhill still. But for a million entries the bound is a thousandth, as good
+as a right angle, where the norm's clipping has the cosine $1$ (`optim.clip-direction`). One large entry suffices:
+
+>>> for n in (2, 100, 10_000):
+...     g = np.ones(n)
+...     g[0] = 1e6
+...     p = np.clip(g, -1, 1)
+...     print(round(float(g @ p / np.linalg.norm(g) / np.linalg.norm(p)), 3))
+0.707
+0.1
+0.01
+
+**Claim** `optim.clip-value-sign`. If $c \le |g_i|$ for every $i$, then $\operatorname{box}_c(g)_i = c
+\operatorname{sign} g_i$.
+
+**Proof.** $g_i \ge c$ gives $c$ and $g_i \le -c$ gives $-c$ in (E4). $\blacksquare$
+
+A limit below all entries leaves their signs and nothing else, and every coordinate moves equally far: with a small $c$
+one no longer descends along the gradient, but by another rule, to which `optim.adam-first-step` also leads.
+
 ## In practice
 
-$c = 1$ is the habit for language models. The norm before clipping, which `clip_by_global_norm` returns, is the first
-thing to look at when a run misbehaves. A norm that is not finite has no direction to keep: it is returned, the
-gradients stay as they are, and what to do is the caller's decision (skip the step, or stop). Clipping by value, each
-entry into $[-c, c]$, turns the direction:
-
->>> g = np.array([3.0, 0.1])
->>> float(np.clip(g, -1, 1)[1] / np.clip(g, -1, 1)[0]), float(np.round(g[1] / g[0], 3))
-(0.1, 0.033)
+$c = 1$ is the habit for language models, by the norm. The norm before clipping, which `clip_by_global_norm` returns, is
+the first thing to look at when a run misbehaves. A norm that is not finite has no direction to keep: it is returned,
+the gradients stay as they are, and what to do is the caller's decision (skip the step, or stop). PyTorch's
+`clip_grad_value_` turns an infinity into $c$, as if it had said how large; here it is refused in the same way.
 
 Reference: Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural networks* (arXiv 1211.5063).
 """
@@ -81,7 +136,7 @@ from jaxtyping import Float
 
 from fp_optim._named import largest, pieces
 
-__all__ = ["global_norm", "clip_by_global_norm"]
+__all__ = ["global_norm", "clip_by_global_norm", "clip_by_value"]  # the order of the page
 
 _SAFE = (1e-200, 1e300)  # sums of squares in between have lost nothing to underflow or overflow
 _PIECE = 8192  # BLAS cuts longer inner products into one part per thread, which costs more than it gains here
@@ -169,3 +224,41 @@ def clip_by_global_norm(grads: Mapping[str, Float[np.ndarray, "..."]], max_norm:
         for g in grads.values():
             g *= max_norm / norm
     return norm
+
+
+def clip_by_value(grads: Mapping[str, Float[np.ndarray, "..."]], limit: float | int) -> float:
+    """
+    Put every entry of all gradients into `[-limit, limit]`, in place (E4). This turns their direction.
+
+    Parameters
+    ----------
+    grads
+        Name to array; changed in place where an entry is larger, if all are finite.
+    limit
+        Positive. Infinity clips nothing.
+
+    Returns
+    -------
+    float
+        The largest absolute value before, 0 if there is no entry. If it is infinite or NaN, nothing was changed.
+
+    Raises
+    ------
+    ValueError
+        If `limit` is not positive.
+
+    Examples
+    --------
+    >>> grads = {"w": np.array([[3.0, -0.5]]), "b": np.array([-4.0])}
+    >>> clip_by_value(grads, 1.0)
+    4.0
+    >>> grads["w"].tolist(), grads["b"].tolist()
+    ([[1.0, -0.5]], [-1.0])
+    """
+    if not limit > 0:
+        raise ValueError(f"limit must be positive, got {limit}")
+    m = float(np.max([largest(g) for g in grads.values()], initial=0.0))  # NaN if one is
+    if math.isfinite(m) and m > limit:
+        for g in grads.values():
+            np.clip(g, -limit, limit, out=g)
+    return m

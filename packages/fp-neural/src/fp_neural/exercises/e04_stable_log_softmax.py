@@ -152,6 +152,11 @@ def _one_shift_for_all(logits: np.ndarray, axis: int) -> np.ndarray:
         return _no_shift(logits - logits.max(), axis)
 
 
+def _shift_by_the_size(logits: np.ndarray, axis: int) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return _no_shift(logits - np.abs(logits).max(axis=axis, keepdims=True), axis)
+
+
 def _shift_of_another_axis(logits: np.ndarray, axis: int) -> np.ndarray:
     other = (axis - 1) % logits.ndim
     with np.errstate(all="ignore"):
@@ -200,6 +205,11 @@ MISTAKES = (
         "needs the maximum of its own.",
     ),
     (
+        _shift_by_the_size,
+        "You shift by the largest absolute value. Logits far below 0 are pushed farther down by it, and every "
+        "exponential is 0: what makes the largest of them 1 is the largest logit itself, sign included.",
+    ),
+    (
         _shift_of_another_axis,
         "You shift by the maxima along another axis. A shift cancels only if it is one number for the whole line; "
         "yours differ within it and change the probabilities.",
@@ -216,4 +226,5 @@ PROBES = (
     (_SQUARE, 0),
     (np.array([[1000.0, 1001.0], [-1000.0, -1001.0]]), 1),
     (np.array([[0.0, 1e5, 99_998.0]]), 1),
+    (np.array([[-801.0, -800.0]]), 1),
 )

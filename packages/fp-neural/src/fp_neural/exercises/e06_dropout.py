@@ -183,6 +183,11 @@ def _scaled_by_p(x: np.ndarray, p: float, training: bool, rng: _Generator, g: np
     return x * scale, g * scale
 
 
+def _p_for_keeping(x: np.ndarray, p: float, training: bool, rng: _Generator, g: np.ndarray) -> _Pair:
+    scale = (rng.random(x.shape) < p) / max(p, 1e-9) if training else np.ones(x.shape)
+    return x * scale, g * scale
+
+
 def _another_choice_backward(x: np.ndarray, p: float, training: bool, rng: _Generator, g: np.ndarray) -> _Pair:
     return dropout(x, p, training, rng, g)[0], dropout(x, p, training, rng, g)[1]
 
@@ -238,6 +243,11 @@ MISTAKES = (
         _scaled_by_p,
         "You divide by p. An entry stays with probability 1 - p, so that is what keeps its expectation when you divide "
         "by it.",
+    ),
+    (
+        _p_for_keeping,
+        "You take p for the probability of keeping, as some older libraries do, and scale by 1 / p to match. Here p is "
+        "the probability of being *dropped*: both the choice and the scale go by 1 - p.",
     ),
     (
         _another_choice_backward,
