@@ -96,7 +96,7 @@ def test_settings_reach_the_model_and_the_sample(out):
 
 
 def test_each_line_of_a_sample_begins_anew(out):
-    said = out("--lines", "--temperature", "0", "--generate", "120", "--steps", "300", "--rate", "1")
+    said = out("--lines", "--temperature", "0", "--generate", "120", "--steps", "300", "--rate", "1", "--context", "7")
     _, *lines, last = said.partition("\n\n")[2].removesuffix("\n").split("\n")
     assert len(lines) > 2
     assert len(set(lines)) == 1 and lines[0].startswith("the ")

@@ -132,7 +132,7 @@ def drawing(found: Sequence[Panel]) -> str:
             dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
             line = path(panel, values, left, top)
             parts.append(f'<path d="{line}" fill="none" stroke="{colour}" stroke-width="2"{dashed}/>')
-    for row, name in enumerate(("gap f(x) − f*", "shortest |∇f|² so far")):
+    for row, name in enumerate(("gap f(x) − f*", "smallest |∇f|² so far")):
         y = TOP + row * DOWN + HEIGHT / 2
         parts.append(f'<text transform="translate(14 {y}) rotate(-90)" text-anchor="middle">{name}</text>')
     bottom = TOP + DOWN + HEIGHT
@@ -146,8 +146,8 @@ def drawing(found: Sequence[Panel]) -> str:
 
 
 def table(found: Sequence[Panel]) -> str:
-    """One row for each problem and number of steps; after each measured number its bounds."""
-    columns = ("gap", "bound (E5)", "bound (E6)", "|∇f|²", "bound (E3)")
+    """One row for each problem and number of steps; after each measured number the bounds for it."""
+    columns = ("gap", "(E5)", "(E6)", "|∇f|²", "(E3)")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     rows = []
     for gaps, gradients in zip(found[::2], found[1::2], strict=True):

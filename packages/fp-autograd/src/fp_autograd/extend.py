@@ -117,7 +117,7 @@ def operation(
     Parameters
     ----------
     name
-        What errors, drawings and traces call it; not yet in `RULES`. Packages put theirs before it: `neural.linear`.
+        What errors, drawings and traces call it; not yet in `RULES`. Packages put theirs before it, and a dot.
     forward
         From arrays, and settings by keyword, to an array; or to a pair, the array and whatever the VJP needs.
     vjp

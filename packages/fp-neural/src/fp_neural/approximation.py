@@ -62,8 +62,10 @@ $n \ge \frac{L\, (b - a)}{2 \varepsilon}$ units are enough for an error of at mo
 **Proof.** $x$ is $w h$ away from $x_i$ and $(1 - w)\, h$ from $x_{i+1}$. By (E4), as the weights sum to one,
 
 $$
-|f(x) - p(x)| \le (1 - w)\, |f(x) - f(x_i)| + w\, |f(x) - f(x_{i+1})|
-  \le (1 - w)\, L w h + w\, L (1 - w)\, h = 2 w (1 - w)\, L h,
+\begin{aligned}
+|f(x) - p(x)| &\le (1 - w)\, |f(x) - f(x_i)| + w\, |f(x) - f(x_{i+1})| \\
+  &\le (1 - w)\, L w h + w\, L (1 - w)\, h = 2 w (1 - w)\, L h,
+\end{aligned}
 $$
 
 and $w (1 - w) = \frac14 - (w - \frac12)^2 \le \frac14$. Now let $f(x)$ be $L$ times the distance to the nearest knot.

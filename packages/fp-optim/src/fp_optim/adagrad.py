@@ -39,13 +39,18 @@ $|\operatorname{clip}(x) - u| = b - u < x - u$. For $x < a$ change all signs. $\
 **Claim** `optim.root-sum`. For numbers $g_1, \dots, g_T$ with $S_t = g_1^2 + \dots + g_t^2$,
 $\sum_{t=1}^{T} \frac{g_t^2}{\sqrt{S_t}} \le 2 \sqrt{S_T}$, where terms with $g_t = 0$ count as $0$.
 
-**Proof.** With $S_0 = 0$,
-$g_t^2 = S_t - S_{t-1} = (\sqrt{S_t} - \sqrt{S_{t-1}}) (\sqrt{S_t} + \sqrt{S_{t-1}}) \le (\sqrt{S_t} - \sqrt{S_{t-1}})\,
-2 \sqrt{S_t}$, since $S_{t-1} \le S_t$. Divide by $\sqrt{S_t}$ if $g_t \ne 0$; the differences add up to $\sqrt{S_T}$.
-$\blacksquare$
+**Proof.** Let $S_0 = 0$. Since $S_{t-1} \le S_t$,
 
-**Claim** `optim.adagrad-regret`. Let all $f_t$ be convex on the box $K$, with subgradients $g_t$ as in (E1), let $D_i =
-b_i - a_i$, $\eta_i > 0$, $\varepsilon \ge 0$, and $w_1$ in $K$. Whatever the functions, (E3) has for every $u$ in $K$
+$$
+g_t^2 = S_t - S_{t-1} = \big( \sqrt{S_t} - \sqrt{S_{t-1}} \big) \big( \sqrt{S_t} + \sqrt{S_{t-1}} \big)
+  \le \big( \sqrt{S_t} - \sqrt{S_{t-1}} \big)\, 2 \sqrt{S_t} .
+$$
+
+Divide by $\sqrt{S_t}$ if $g_t \ne 0$; the differences add up to $\sqrt{S_T}$. $\blacksquare$
+
+**Claim** `optim.adagrad-regret`. Let all $f_t$ be convex on the box $K$, with subgradients $g_t$ as in (E1), let
+$D_i = b_i - a_i$, $\eta_i > 0$, $\varepsilon \ge 0$, and $w_1$ in $K$. Whatever the functions, (E3) has for every $u$
+in $K$
 
 $$
 R_T(u) \le \sum_{i=1}^{n} \Big( \frac{D_i^2}{2 \eta_i} \big( \sqrt{S_{T,i}} + \varepsilon \big)
@@ -70,7 +75,8 @@ $$
   + \frac\eta2 \sum_{t=1}^{T} \frac{g_t^2}{h_t}. \qquad \text{(E4)}
 $$
 
-Sort the first sum by squares. As $h_t$ never falls and $(w_t - u)^2 \le D^2$, it is at most
+Sort the first sum by squares and leave out the last, $-h_T (w_{T+1} - u)^2$. As $h_t$ never falls and
+$(w_t - u)^2 \le D^2$, it is at most
 
 $$
 \frac{1}{2 \eta} \Big( h_1 (w_1 - u)^2 + \sum_{t=2}^{T} (h_t - h_{t-1}) (w_t - u)^2 \Big)
@@ -80,29 +86,29 @@ $$
 By `optim.root-sum`, and because $h_t \ge \sqrt{S_t}$, the second sum of (E4) is at most $\eta \sqrt{S_T}$. For the last
 statement, $\frac{D^2 \sqrt2}{2 D} + \frac{D}{\sqrt2} = \sqrt2\, D$. $\blacksquare$
 
-If all $|g_{t,i}| \le G$, then $\sqrt{S_{T,i}} \le G \sqrt T$, and the average regret $R_T / T$ is at most a constant over
-$\sqrt T$. A coordinate whose gradient is not zero in $k$ rounds only contributes $D G \sqrt{2 k}$ to the sum, however
-long the game. The word that is seldom seen costs what its own occasions cost.
+If all $|g_{t,i}| \le G$, then $\sqrt{S_{T,i}} \le G \sqrt T$, and the average regret $R_T / T$ is at most a constant
+over $\sqrt T$. A coordinate whose gradient is not zero in $k$ rounds only contributes $D G \sqrt{2 k}$ to the sum,
+however long the game. The word that is seldom seen costs what its own occasions cost.
 
-**Claim** `optim.adagrad-average`. Let all $f_t$ be one convex function $f$, and let $\bar w_T$ be the mean of $w_1,
-\dots, w_T$. Then $f(\bar w_T) - f(u) \le R_T(u) / T$ for every $u$ in $K$.
+**Claim** `optim.adagrad-average`. Let all $f_t$ be one convex function $f$, and let $\bar w_T$ be the mean of
+$w_1, \dots, w_T$. Then $f(\bar w_T) - f(u) \le R_T(u) / T$ for every $u$ in $K$.
 
 **Proof.** By `markov.jensen` for the concave $-f$, $f(\bar w_T) \le \frac1T \sum_t f(w_t)$. Subtract $f(u)$.
 $\blacksquare$
 
 How much is lost by not knowing the gradients in advance?
 
-**Claim** `optim.adagrad-hindsight`. With fixed rates $\eta_i > 0$, $w_{t+1,i} = \operatorname{clip}_i (w_{t,i} - \eta_i
-g_{t,i})$, in the same game
+**Claim** `optim.adagrad-hindsight`. With fixed rates $\eta_i > 0$,
+$w_{t+1,i} = \operatorname{clip}_i (w_{t,i} - \eta_i g_{t,i})$, in the same game
 
 $$R_T(u) \le \sum_i \Big( \frac{D_i^2}{2 \eta_i} + \frac{\eta_i}{2} S_{T,i} \Big).$$
 
 Over all choices of the rates the smallest value of this bound is $\sum_i D_i \sqrt{S_{T,i}}$, if all $S_{T,i} > 0$: for
 $\eta_i = D_i / \sqrt{S_{T,i}}$, which can be known only after the game.
 
-**Proof.** (E4) and (E5) hold with $h_t = 1$ for all $t$, with $\frac\eta2 S_T$ as the second sum. And $\frac{D^2}{2
-\eta} + \frac\eta2 S = D \sqrt S + \frac{1}{2 \eta} (D - \eta \sqrt S)^2$, where the square can be made $0$.
-$\blacksquare$
+**Proof.** (E4) and (E5) hold with $h_t = 1$ for all $t$, with $\frac\eta2 S_T$ as the second sum. And
+$\frac{D^2}{2 \eta} + \frac\eta2 S = D \sqrt S + \frac{1}{2 \eta} (D - \eta \sqrt S)^2$, where the square can be made
+$0$. $\blacksquare$
 
 So AdaGrad's bound is the best bound of any fixed rates, one for each coordinate and chosen in hindsight, times
 $\sqrt2$.
@@ -117,17 +123,17 @@ v_t = \alpha v_{t-1} + (1 - \alpha)\, g_t^2, \qquad w_{t+1} = w_t - \eta \frac{g
 \qquad v_0 = 0, \quad 0 \le \alpha < 1. \qquad \text{(E6)}
 $$
 
-**Claim** `optim.rmsprop-forgets`. Let $|g_s| \le C$ for $s \le t$ and $|g_s| = c > 0$ afterwards. After $k$ more
-rounds
+**Claim** `optim.rmsprop-forgets`. Let $|g_s| \le C$ for $s \le t$ and $|g_s| = c > 0$ afterwards. After $k$ more rounds
 
 $$
 (1 - \alpha^k)\, c^2 \le v_{t+k} \le c^2 + \alpha^k C^2, \qquad \text{while} \quad
 \sqrt{S_{t+k}} \ge \sqrt{S_t + k c^2} \ge \sqrt{S_t}.
 $$
 
-**Proof.** (E6) $k$ times is $v_{t+k} = \alpha^k v_t + (1 - \alpha) (1 + \alpha + \dots + \alpha^{k-1})\, c^2 = \alpha^k
-v_t + (1 - \alpha^k)\, c^2$, and $0 \le v_t \le (1 - \alpha) (1 + \alpha + \dots + \alpha^{t-1})\, C^2 \le C^2$. And
-$S_{t+k} = S_t + k c^2$. $\blacksquare$
+**Proof.** (E6) $k$ times is
+$v_{t+k} = \alpha^k v_t + (1 - \alpha) (1 + \alpha + \dots + \alpha^{k-1})\, c^2 = \alpha^k v_t + (1 - \alpha^k)\, c^2$,
+and $0 \le v_t \le (1 - \alpha) (1 + \alpha + \dots + \alpha^{t-1})\, C^2 \le C^2$. And $S_{t+k} = S_t + k c^2$.
+$\blacksquare$
 
 The weights of the squares in $v_t$ sum to $1 - \alpha^t$ only (`optim.adam-bias`). Adam corrects that; RMSprop's first
 steps are too long:
@@ -137,19 +143,20 @@ $\eta / \sqrt{1 - \alpha}$. As $\varepsilon \to 0$, both are reached in the firs
 zero.
 
 **Proof.** $S_t \ge g_t^2$ and $v_t \ge (1 - \alpha)\, g_t^2$; clipping does not lengthen a step that starts in the box,
-by `optim.clip-closer` with $u = w_t$. For $t = 1$ the two are equalities, and $\frac{|g|}{|g| + \varepsilon} \to 1$.
-$\blacksquare$
+by `optim.clip-closer` with $u = w_t$. For $t = 1$ the two are equalities, and $\frac{|g|}{|g| + \varepsilon} \to 1$,
+$\frac{|g|}{\sqrt{1 - \alpha}\, |g| + \varepsilon} \to \frac{1}{\sqrt{1 - \alpha}}$. $\blacksquare$
 
 For the usual $\alpha = 0.99$ that is ten times the rate.
 
-The **centered** variant divides by a standard deviation: with $m_t = \alpha m_{t-1} + (1 - \alpha)\, g_t$, $m_0 = 0$, it
-takes $\sqrt{v_t - m_t^2}$ in place of $\sqrt{v_t}$.
+The **centered** variant divides by a standard deviation: with $m_t = \alpha m_{t-1} + (1 - \alpha)\, g_t$, $m_0 = 0$,
+it takes $\sqrt{v_t - m_t^2}$ in place of $\sqrt{v_t}$.
 
 **Claim** `optim.centered-root`. $v_t \ge m_t^2$.
 
-**Proof.** Let $u_s = (1 - \alpha)\, \alpha^{t-s}$, so that $m_t = \sum_s u_s g_s$, $v_t = \sum_s u_s g_s^2$ and $\sum_s
-u_s = 1 - \alpha^t \le 1$. By `autograd.cauchy-schwarz` $m_t^2 = \big( \sum_s \sqrt{u_s} \cdot \sqrt{u_s}\, g_s \big)^2
-\le \sum_s u_s \cdot \sum_s u_s g_s^2 \le v_t$. $\blacksquare$
+**Proof.** Let $u_s = (1 - \alpha)\, \alpha^{t-s}$, so that $m_t = \sum_s u_s g_s$, $v_t = \sum_s u_s g_s^2$ and
+$\sum_s u_s = 1 - \alpha^t \le 1$. By `autograd.cauchy-schwarz`
+$m_t^2 = \big( \sum_s \sqrt{u_s} \cdot \sqrt{u_s}\, g_s \big)^2 \le \sum_s u_s \cdot \sum_s u_s g_s^2 \le v_t$.
+$\blacksquare$
 
 In floating point a difference of nearly equal numbers may come out negative, so the code below cuts it off at zero.
 
@@ -340,7 +347,7 @@ class RMSprop(Penalized):
             raise ValueError(f"alpha must lie in [0, 1), got {alpha}")
         check_eps(eps)
         check_momentum(momentum)
-        if momentum and "buffer" not in self.STATE or centered and "mean" not in self.STATE:
+        if (momentum and "buffer" not in self.STATE) or (centered and "mean" not in self.STATE):
             raise ValueError(
                 "a group may have momentum or be centered only if the optimizer is, got momentum="
                 f"{momentum}, centered={centered}; set it for all and switch it off in the other groups"

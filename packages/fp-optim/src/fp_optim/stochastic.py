@@ -15,20 +15,23 @@ $$w_{t+1} = w_t - \eta_t\, g_t, \qquad g_t = \nabla f(w_t) + \xi_t, \qquad t = 0
 The errors $\xi_0, \dots, \xi_{t-1}$ are the **past**; they determine $w_t$. Each takes finitely many values, as with
 batches of finitely many examples. Whatever the past was, let the gradient be **unbiased** and its variance bounded:
 
-$$\mathbb{E}(\xi_t \mid \text{past}) = 0, \qquad \mathbb{E}(|\xi_t|^2 \mid \text{past}) \le \sigma^2. \qquad \text{(E2)}$$
+$$
+\mathbb{E}(\xi_t \mid \text{past}) = 0, \qquad \mathbb{E}(|\xi_t|^2 \mid \text{past}) \le \sigma^2. \qquad \text{(E2)}
+$$
 
 A batch of $B$ examples, drawn evenly and independently of each other and of the past, has (E2) with
 $\sigma^2 = \sigma_1^2 / B$ by `neural.minibatch-gradient`, if $\sigma_1^2$ bounds the variance of a single example's
 gradient at every point.
 
-**Claim** `optim.noise-split`. Let (E2) hold and let the vector $u$ depend on the past only. Then
-$\mathbb{E}\, u \cdot \xi_t = 0$ and $\mathbb{E} |u - \eta_t \xi_t|^2 = \mathbb{E} |u|^2 + \eta_t^2\, \mathbb{E} |\xi_t|^2$.
+**Claim** `optim.noise-split`. Let (E2) hold, let the vector $u$ depend on the past only, and let $c$ be a number. Then
+$\mathbb{E}\, u \cdot \xi_t = 0$ and
+$\mathbb{E} |u + c\, \xi_t|^2 = \mathbb{E} |u|^2 + c^2\, \mathbb{E} |\xi_t|^2 \le \mathbb{E} |u|^2 + c^2 \sigma^2$.
 
 **Proof.** Given a past, $u$ is a fixed vector, and by `markov.expectation-linear`
 $\mathbb{E}(u \cdot \xi_t \mid \text{past}) = u \cdot \mathbb{E}(\xi_t \mid \text{past}) = 0$. The mean over everything
 is the mean of these means, weighted by the probabilities of the pasts (`markov.total-probability` for the event of each
-value), so it is zero. Expand: $|u - \eta_t \xi_t|^2 = |u|^2 - 2 \eta_t\, u \cdot \xi_t + \eta_t^2 |\xi_t|^2$.
-$\blacksquare$
+value), so it is zero; in the same way $\mathbb{E} |\xi_t|^2 \le \sigma^2$. Expand:
+$|u + c\, \xi_t|^2 = |u|^2 + 2 c\, u \cdot \xi_t + c^2 |\xi_t|^2$. $\blacksquare$
 
 ## One step
 
@@ -82,12 +85,14 @@ $$
 $$
 
 **Proof.** By `optim.smooth-bound`
-$f(w_{t+1}) \le f(w_t) - \eta\, \nabla f(w_t) \cdot g_t + \frac{L}{2} \eta^2 |g_t|^2$. In the mean, by
-`optim.noise-split` with $u = \nabla f(w_t)$ and with $-\xi_t$ for $\xi_t$, the last two terms are at most
-$- \eta\, \mathbb{E} |\nabla f(w_t)|^2 + \frac{L}{2} \eta^2 \big( \mathbb{E} |\nabla f(w_t)|^2 + \sigma^2 \big)$, and
-$\frac{L}{2} \eta^2 \le \frac{\eta}{2}$. So
-$\frac{\eta}{2}\, \mathbb{E} |\nabla f(w_t)|^2 \le \mathbb{E} f(w_t) - \mathbb{E} f(w_{t+1}) + \frac{L}{2} \eta^2 \sigma^2$;
-sum over $t < T$, use $\mathbb{E} f(w_T) \ge m$, and multiply by $\frac{2}{\eta T}$. $\blacksquare$
+$f(w_{t+1}) \le f(w_t) - \eta\, \nabla f(w_t) \cdot g_t + \frac{L}{2} \eta^2 |g_t|^2$. Write
+$\Gamma_t = \mathbb{E} |\nabla f(w_t)|^2$. By `optim.noise-split` with $u = \nabla f(w_t)$,
+$\mathbb{E}\, \nabla f(w_t) \cdot g_t = \Gamma_t$ and $\mathbb{E} |g_t|^2 \le \Gamma_t + \sigma^2$. As
+$\frac{L}{2} \eta^2 \le \frac{\eta}{2}$,
+
+$$\tfrac{\eta}{2}\, \Gamma_t \le \mathbb{E} f(w_t) - \mathbb{E} f(w_{t+1}) + \tfrac{L}{2} \eta^2 \sigma^2.$$
+
+Sum over $t < T$, use $\mathbb{E} f(w_T) \ge m$, and multiply by $\frac{2}{\eta T}$. $\blacksquare$
 
 For a network this is all that is left: gradients become small on average.
 
@@ -121,16 +126,15 @@ $1 - \rho^2 = (1 - \rho)(1 + \rho) = \eta \lambda (2 - \eta \lambda)$, $v = \rho
 $\mathbb{E} w_{t+1}^2 - v = \rho^2\, (\mathbb{E} w_t^2 - v)$. $\blacksquare$
 
 The loss stays $\frac{\lambda}{2} v \approx \frac14 \eta s^2$ above its minimum. Half the rate halves that, and so does
-twice the batch. To come nearer than any floor, the rate must fall, but not so fast that the way ends before the goal
-does:
+twice the batch. To come nearer than any floor, the rate must fall, but not so fast that the steps end before the goal:
 
 **Claim** `optim.robbins-monro`. Let $f$ be strongly convex with the constant $\mu$, smooth with the constant $L$, and
 (E2) hold. If $\eta_t \le 1 / L$, $\eta_t \to 0$ and $\sum_t \eta_t$ grows without bound, then $D_t \to 0$.
 
 **Proof.** Let $\varepsilon > 0$. From some $k$ on, $\eta_t \sigma^2 / \mu \le \varepsilon$, and (E3) gives
 $D_{t+1} \le (1 - \eta_t \mu) D_t + \eta_t \mu\, \varepsilon$, that is,
-$D_{t+1} - \varepsilon \le (1 - \eta_t \mu)(D_t - \varepsilon)$ with a factor in $[0, 1)$. If some $D_t \le \varepsilon$,
-all later ones are. Otherwise, with $1 - x \le e^{-x}$ (`markov.log-tangent` at $e^{-x}$),
+$D_{t+1} - \varepsilon \le (1 - \eta_t \mu)(D_t - \varepsilon)$ with a factor in $[0, 1)$. If one of these $D_t$ is at
+most $\varepsilon$, all later ones are. Otherwise, with $1 - x \le e^{-x}$ (`markov.log-tangent` at $e^{-x}$),
 
 $$D_T - \varepsilon \le (D_k - \varepsilon)\, \exp \Big( {-\mu} \sum_{t=k}^{T-1} \eta_t \Big) \to 0.$$
 
@@ -161,8 +165,12 @@ The left side is $A_{t+1}$ if $A_t = (t + k - 1)(t + k - 2)\, D_t$, and the righ
 $A_t + 4 \sigma^2 / \mu^2$. So $A_T \le A_0 + 4 T \sigma^2 / \mu^2$, and $T + k - 2 \ge 2 L / \mu - 1 > 0$. The second
 part is `optim.smooth-bound` at $x = w^*$, where the gradient vanishes (`optim.convex-minimum`). $\blacksquare$
 
-The start is forgotten like $1 / T^2$, the noise like $4 \sigma^2 / (\mu^2 T)$. The 2 in (E8) matters: with
-$\eta_t = \frac{1}{2 \mu t}$ the same bound is of order $1 / \sqrt T$.
+The start is forgotten like $1 / T^2$, the noise like $4 \sigma^2 / (\mu^2 T)$. But $\mu$ has to be known. At
+rates that are twenty times smaller a million steps get nowhere on $\frac{\mu}{2} w^2$, even without noise; $w$ has been
+multiplied by
+
+>>> [float(np.prod(1 - c / np.arange(4, 10**6)).round(3)) for c in (2, 0.1)]
+[0.0, 0.284]
 
 <!-- figure: sgd_rates -->
 
@@ -190,8 +198,8 @@ $\xi$ have mean zero. So the mean gain is
 $$\eta\, |g|^2 - \tfrac12 \eta^2\, \big( g \cdot H g + \operatorname{tr}(H \Sigma) / B \big)
   = \eta\, |g|^2 - \tfrac12 \eta^2\, (1 + b / B)\, g \cdot H g,$$
 
-a parabola in $\eta$ that opens downwards: $p \eta - \frac12 q \eta^2 = \frac{p^2}{2 q} - \frac{q}{2} (\eta - p / q)^2$ is
-largest at $p / q$, with the value $\frac{p^2}{2q}$. $\blacksquare$
+a parabola in $\eta$ that opens downwards. With $p = |g|^2$ and $q = (1 + b / B)\, g \cdot H g > 0$ it is
+$p \eta - \frac12 q \eta^2 = \frac{p^2}{2 q} - \frac{q}{2} (\eta - p / q)^2$, largest at $p / q$. $\blacksquare$
 
 $b$ is the **critical batch size**. A batch far below it gains in proportion to its size; far above it, next to nothing
 is gained by a larger one.
@@ -218,10 +226,9 @@ $$
 
 have the means $|g|^2$ and $\operatorname{tr} \Sigma$. It does not matter whether the two batches share examples.
 
-**Proof.** $\mathbb{E} |G_i|^2 = |g|^2 + \operatorname{tr} \Sigma / B_i$, by the above with the identity for $H$. The mean
-is linear, so $\mathbb{E}\, \mathcal{G} (B_2 - B_1) = (B_2 - B_1) |g|^2 + \operatorname{tr} \Sigma - \operatorname{tr}
-\Sigma$ and $\mathbb{E}\, \mathcal{S}\, (1 / B_1 - 1 / B_2) = (1 / B_1 - 1 / B_2) \operatorname{tr} \Sigma$.
-$\blacksquare$
+**Proof.** As in the proof of `optim.critical-batch`, with the identity for $H$,
+$\mathbb{E} |G_i|^2 = |g|^2 + \operatorname{tr} \Sigma / B_i$. The mean is linear, so the two numerators have the means
+$(B_2 - B_1)\, |g|^2$ and $(1 / B_1 - 1 / B_2) \operatorname{tr} \Sigma$. $\blacksquare$
 
 Accumulated micro-batches give both for nothing: each is a small batch, their mean the large one. $\mathcal{S} /
 \mathcal{G}$ is not unbiased, so average both over many steps first and divide then.
@@ -239,8 +246,8 @@ $\frac12 K (K - 1)$. $\blacksquare$
 
 So while $K \eta L$ is small, $K$ times the batch wants $K$ times the rate: the **linear rule**, for steps that are
 proportional to the gradient. It also keeps the floor (E6), with $\sigma^2 = \sigma_1^2 / B$. Steps that are divided by
-the gradient's own size behave otherwise. Let one coordinate of one example's gradient have the mean $m$ and the variance
-$s^2$. A batch of $B$ has $\mathbb{E} \hat g^2 = m^2 + s^2 / B$, and the normalised step is
+the gradient's own size behave otherwise. Let one coordinate of one example's gradient have the mean $m$ and the
+variance $s^2$. A batch of $B$ has $\mathbb{E} \hat g^2 = m^2 + s^2 / B$, and the normalised step is
 $-\eta\, \hat g / \sqrt{\mathbb{E} \hat g^2}$, what Adam's step is if its memory is long.
 
 **Claim** `optim.root-scaling`. Let $a = \frac{m^2}{m^2 + s^2 / B}$, the share of the signal. If $m \ne 0$, one
@@ -259,8 +266,8 @@ $$
   = K^2 a + K (1 - a).
 $$
 
-If $m = 0$, a normalised step has the mean square $\eta^2\, \mathbb{E} \hat g^2 / \mathbb{E} \hat g^2 = \eta^2$ whatever the
-batch; the variances of independent steps add up to $K \eta^2$ (`markov.variance-of-mean`), against $\eta'^2$.
+If $m = 0$, a normalised step has the mean square $\eta^2\, \mathbb{E} \hat g^2 / \mathbb{E} \hat g^2 = \eta^2$ whatever
+the batch; the variances of independent steps add up to $K \eta^2$ (`markov.variance-of-mean`), against $\eta'^2$.
 $\blacksquare$
 
 Between noise ($a = 0$: $\sqrt K$, the **square-root rule**) and signal ($a = 1$: $K$) lies everything:
@@ -270,7 +277,7 @@ Between noise ($a = 0$: $\sqrt K$, the **square-root rule**) and signal ($a = 1$
 
 ## The average of the weights
 
-Instead of lowering the rate one can average. With $0 \le \beta < 1$ and the corrected share $c_t$, for $t = 1, 2, \dots$
+Instead of lowering the rate one can average. With $0 \le \beta < 1$, for $t = 1, 2, \dots$
 
 $$a_t = a_{t-1} + c_t\, (w_t - a_{t-1}), \qquad c_t = \frac{1 - \beta}{1 - \beta^t}. \qquad \text{(E14)}$$
 
@@ -318,9 +325,9 @@ $$
 
 and $a_t = b_t / N_t$ with $N_t \to 1$. $\blacksquare$
 
-For $\beta$ near one this is $(1 - \beta)\, \frac{1 + \rho}{1 - \rho}\, v$ or less: averaging over many more than
+For $\rho \ge 0$ this is at most $(1 - \beta)\, \frac{1 + \rho}{1 - \rho}\, v$: averaging over many more than
 $\frac{1}{\eta \lambda}$ steps does away with the floor that a constant rate leaves, at no cost but memory. At
-$\eta \lambda = 0.01$ a half-life of hundreds of steps is short, and one of thousands long:
+$\eta \lambda = 0.01$, averages over about $\frac{1}{1 - \beta} = 10$, 100, 1000 and 10,000 steps leave of it
 
 >>> [round(average_floor(beta, rho=0.99), 2) for beta in (0.9, 0.99, 0.999, 0.9999)]
 [0.91, 0.5, 0.09, 0.01]
@@ -644,7 +651,16 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Exchange parameters and averages, in place, until the end of the block."""
+        """
+        Exchange parameters and averages, in place, until the end of the block.
+
+        Raises
+        ------
+        ValueError
+            Inside another such block.
+        """
+        if self._applied:
+            raise ValueError("the average is applied already; leave that block first")
         self._exchange()
         try:
             yield
