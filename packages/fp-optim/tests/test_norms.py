@@ -111,7 +111,7 @@ def test_without_positivity_there_is_no_lower_bound():
 @given(vectors, vectors)
 def test_no_step_of_length_one_does_more_than_the_dual_norm(g, x):
     for p in NORMS:
-        # 1e-12: a few roundings of sums of products up to 10^4
+        # 1e-9: a few roundings of sums of products up to 10^4
         assert g @ x <= dual_norm(g, p) * vector_norm(x, p) + 1e-9
         if g.any():
             d = steepest(g, p)
@@ -346,7 +346,7 @@ def test_the_curvature_of_small_quadratic_functions_decides():
         S = np.array([[a, b], [b, c]], dtype=float)
         low, high = np.linalg.eigvalsh(S)
         for m in (-2.5, -1.0, 0.5):
-            # f - m/2 |x|² has the tangent gap u·(S - mI)u / 2 over a step u; -1 and 1 are the eigenvalues' rounding
+            # over a step u, f - m/2 |x|² rises beyond its tangent by u·(S - mI)u / 2; 1e-12 for rounded eigenvectors
             directions = np.concatenate([grid, np.linalg.eigh(S)[1].T])
             gaps = np.einsum("ki,ij,kj->k", directions, S - m * np.eye(2), directions)
             assert bool((gaps >= -1e-12).all()) == bool(low >= m - 1e-12)

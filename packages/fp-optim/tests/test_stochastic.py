@@ -211,14 +211,14 @@ def test_the_falling_rate_on_a_bowl(sigma):
 @pytest.mark.claim("optim.sgd-strongly-convex")
 def test_far_along_the_bound_is_nearly_met():
     # with curvature one and the rate 2 / (t + k) the mean square is exactly that of a recursion
-    D, bound = 1.0, math.inf
+    square, bound = 1.0, math.inf
     for t in range(20_000):
         lr = robbins_monro_rate(t, mu=1.0, L=1.0)
-        D = (1 - lr) ** 2 * D + lr**2
+        square = (1 - lr) ** 2 * square + lr**2
         bound = sgd_strong_bound(mu=1.0, L=1.0, r=1.0, sigma=1.0, n_steps=t + 1)
-        assert D <= bound * (1 + 1e-12)
+        assert square <= bound * (1 + 1e-12)
     assert bound * 20_000 == pytest.approx(4, rel=1e-3)
-    assert D * 20_000 == pytest.approx(4 / 3, rel=1e-3)  # a third of it: nothing of another order is given away
+    assert square * 20_000 == pytest.approx(4 / 3, rel=1e-3)  # a third of it: nothing of another order is given away
 
 
 @pytest.mark.claim("optim.sgd-strongly-convex")
@@ -312,10 +312,12 @@ def test_many_small_steps_end_near_one_large_step(seed, K, lr):
 
 
 @pytest.mark.claim("optim.linear-scaling")
-def test_the_bound_of_the_linear_rule_is_met():
-    # two steps on the line g = -w (L = 1) from 1, where g grows from -1: the gap is lr^2, the bound lr^2 (1 + lr)
+def test_the_bound_of_the_linear_rule_is_nearly_met():
+    # two steps along g = -w, with L = 1, from w = 1: |g| is at most 1 + lr, so the bound is lr^2 (1 + lr)
     lr = 0.01
-    assert (1 + lr) ** 2 - (1 + 2 * lr) == pytest.approx(lr**2)
+    two, one = (1 + lr) ** 2, 1 + 2 * lr
+    assert two - one <= lr**2 * (1 + lr)
+    assert two - one == pytest.approx(lr**2 * (1 + lr), rel=0.02)
 
 
 @pytest.mark.claim("optim.root-scaling")
@@ -436,7 +438,7 @@ def test_a_stopped_average_goes_on_to_the_same_bits():
     later.load_state_dict(state)
     run(later, w, points[4:])
     assert later.arrays["w"].tolist() == whole.arrays["w"].tolist() and later.n_updates == 7
-    with pytest.raises(ValueError, match="missing: average.w"):
+    with pytest.raises(ValueError, match="missing: average"):
         later.load_state_dict({"updates": state["updates"]})
 
 

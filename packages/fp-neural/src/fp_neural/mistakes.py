@@ -11,7 +11,8 @@ You need: all the sections up to `fp_neural.embedding_map`.
 >>> from fp_autograd.functional import grad
 >>> from fp_autograd.rules import log, softmax, tanh
 >>> from fp_autograd.tensor import Tensor
->>> from fp_neural import LSTM, BatchNorm1d, Dropout, Embedding, Linear, MLPLanguageModel, Module, Parameter
+>>> from fp_neural import LSTM, BatchNorm1d, Dropout, Embedding, Linear
+>>> from fp_neural import MLPLanguageModel, Module, Parameter
 >>> from fp_neural import Sequential, TextDataset, cross_entropy, gradient_step, mse, train
 >>> from fp_neural.batches import split_ids
 >>> from fp_neural.training import gradient_norm
@@ -24,7 +25,8 @@ columns sum to one, and a batch of another size gives another answer. The check 
 logarithm of the number of tokens, $\ln 65$, and not that of the number of texts.
 
 >>> z = np.zeros((8, 65))
->>> [round(-np.log(softmax(z, axis=axis)[0, 0]).item(), 2) for axis in (0, 1)], round(np.log(65).item(), 2)
+>>> first = [round(-np.log(softmax(z, axis=axis)[0, 0]).item(), 2) for axis in (0, 1)]
+>>> first, round(np.log(65).item(), 2)
 ([2.08, 4.17], 4.17)
 
 **2. The logarithm of a finished softmax.** A probability that underflows has the logarithm $-\infty$. The usual patch,
@@ -64,7 +66,8 @@ falls with every position that should not be there. The check: one more column o
 ...     return np.concatenate([a, a[:, -1:]], axis=1)
 >>> [round(float(cross_entropy(z, y)), 2), round(float(cross_entropy(wider(z), wider(y))), 2)]
 [1.54, 1.24]
->>> [round(float(cross_entropy(z, y, ignore=0)), 2), round(float(cross_entropy(wider(z), wider(y), ignore=0)), 2)]
+>>> rows = [(z, y), (wider(z), wider(y))]
+>>> [round(float(cross_entropy(z, y, ignore=0)), 2) for z, y in rows]
 [4.04, 4.04]
 
 **6. Summed or averaged.** A rate is chosen for one of the two. The gradient of a sum grows with the batch, so a rate
@@ -74,7 +77,8 @@ that was good for 8 examples leaps with 64 of the same kind; that of a mean does
 >>> x, y = rng.normal(size=(8, 3)), rng.integers(0, 5, 8)
 >>> def norm(times, reduction):
 ...     layer.zero_grad()
-...     cross_entropy(layer(np.tile(x, (times, 1))), np.tile(y, times), reduction=reduction).backward()
+...     z = layer(np.tile(x, (times, 1)))
+...     cross_entropy(z, np.tile(y, times), reduction=reduction).backward()
 ...     return gradient_norm(layer.named_parameters())
 >>> [round(norm(8, how) / norm(1, how), 6) for how in ("sum", "mean")]
 [8.0, 1.0]
@@ -120,7 +124,8 @@ answer to another.
 >>> other[1] = 0
 >>> def answer(e, order):
 ...     return e.transpose(order).reshape(4, 6)[0]
->>> [bool((answer(e, order) == answer(other, order)).all()) for order in ((0, 1, 2), (1, 0, 2))]
+>>> orders = (0, 1, 2), (1, 0, 2)
+>>> [bool((answer(e, order) == answer(other, order)).all()) for order in orders]
 [True, False]
 
 **10. First weights ten times too large.** Every unit of the hidden layer begins at $\pm 1$, where $\tanh$ has no slope
@@ -131,7 +136,8 @@ saturated units, and the first loss, which should be near $\ln 27$ (`neural.firs
 >>> for gain in (1, 10):
 ...     h = tanh(Linear(30, 200, rng=rng, gain=gain)(x))
 ...     first = cross_entropy(Linear(200, 27, rng=rng, gain=gain)(h), y)
-...     print(f"{np.mean(np.abs(h.data) > 0.99):.0%} saturated, the first loss is {first.item():.1f}")
+...     saturated = np.mean(np.abs(h.data) > 0.99)
+...     print(f"{saturated:.0%} saturated, the first loss is {first.item():.1f}")
 1% saturated, the first loss is 3.5
 79% saturated, the first loss is 18.9
 >>> round(np.log(27).item(), 1)
@@ -144,7 +150,8 @@ gradient as well, and no step ever moves it. The check is the number of paramete
 ...     def __init__(self, kind):
 ...         super().__init__()
 ...         self.scale = kind(np.ones(3))
->>> Scaled(lambda x: Tensor(x, requires_grad=True)).n_parameters, Scaled(Parameter).n_parameters
+>>> plain = Scaled(lambda x: Tensor(x, requires_grad=True))
+>>> plain.n_parameters, Scaled(Parameter).n_parameters
 (0, 3)
 
 ## Training
@@ -159,7 +166,8 @@ is motion without friction: instead of coming to rest in the minimum, the parame
 ...             w.zero_grad()
 ...         (0.5 * w * w).sum().backward()
 ...         gradient_step([w], 0.1)
-...         largest = max(largest, abs(w.data[0])) if step >= 150 else 0.0  # in the last fifty steps
+...         # in the last fifty steps
+...         largest = max(largest, abs(w.data[0])) if step >= 150 else 0.0
 ...     print(f"{largest:.2f}")
 1.01
 0.00
@@ -203,14 +211,16 @@ The same happens by accident if windows are cut from the text first and some of 
 the tokens to be predicted in those, nearly all are in a window that was trained on. Cut the text first.
 
 >>> def share(trained, judged):
-...     return np.isin(np.concatenate([y for _, y in judged]), np.concatenate([y for _, y in trained])).mean()
+...     seen, asked = (np.concatenate([y for _, y in part]) for part in (trained, judged))
+...     return np.isin(asked, seen).mean()
 >>> places, cut = np.arange(400), rng.random(392) < 0.1  # each token is its own place
 >>> windows = [TextDataset(places, 8).windows(i) for i in range(392)]
 >>> judged = [w for w, out in zip(windows, cut) if out]
 >>> print(f"{share([w for w, out in zip(windows, cut) if not out], judged):.0%}")
 100%
 >>> before, rest = (TextDataset(part, 8) for part in split_ids(places))
->>> print(f"{share([before.windows(i) for i in range(len(before))], [rest.windows(i) for i in range(len(rest))]):.0%}")
+>>> parts = ([part.windows(i) for i in range(len(part))] for part in (before, rest))
+>>> print(f"{share(*parts):.0%}")
 0%
 
 **16. Dropout left on.** In training mode a part of the network is missing, another one at each call: the loss on text

@@ -173,14 +173,6 @@ def check(learner: Any) -> None:
         )
 
 
-def _reminder(ids: np.ndarray, n_train: int, V: int, k: int, m: int, column: int, got: float) -> str:
-    part = (ids[:n_train], ids[n_train:])[column]
-    return (
-        f"It is the mean over the {len(part) - m} targets behind the first {m} tokens of that part, for a model "
-        f"trained on the {n_train - m} targets of the training part, each with the {k} tokens before it."
-    )
-
-
 _Answer = tuple[int, np.ndarray]
 _Pair = tuple[np.ndarray, np.ndarray]
 
