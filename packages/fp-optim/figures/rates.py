@@ -48,12 +48,12 @@ def measured(name: str, problem: Problem, start: np.ndarray, T: np.ndarray) -> l
     return [
         Panel(name, "gap", T, {
             "measured": problem.gaps(path[T]),
-            "bound (E5), convex": convex_bound(problem.L, distance, T),
-            "bound (E6), strongly convex": linear_bound(problem.L, problem.mu, gap, T),
+            "bound (E5), convex": np.asarray(convex_bound(problem.L, distance, T)),
+            "bound (E6), strongly convex": np.asarray(linear_bound(problem.L, problem.mu, gap, T)),
         }),
         Panel(name, "gradient", T, {
             "measured": np.minimum.accumulate(squares)[T - 1],
-            "bound (E3), smooth": stationary_bound(problem.L, gap, T),
+            "bound (E3), smooth": np.asarray(stationary_bound(problem.L, gap, T)),
         }),
     ]  # fmt: skip
 
@@ -69,7 +69,9 @@ def worst(name: str, T: np.ndarray) -> list[Panel]:
         squares.append(min(float(flat.grad(x)[0]) ** 2 for x in path[:-1]))
         bounds.append(stationary_bound(1.0, flat.f(np.ones(1)), steps))
     return [
-        Panel(name, "gap", T, {"measured": np.array(gaps), "bound (E5), convex": convex_bound(1.0, 1.0, T)}),
+        Panel(
+            name, "gap", T, {"measured": np.array(gaps), "bound (E5), convex": np.asarray(convex_bound(1.0, 1.0, T))}
+        ),
         Panel(name, "gradient", T, {"measured": np.array(squares), "bound (E3), smooth": np.array(bounds)}),
     ]
 
@@ -140,8 +142,8 @@ def drawing(found: Sequence[Panel]) -> str:
     width = LEFT + 2 * ACROSS + WIDTH + 14
     return (
         f'<svg viewBox="0 0 {width:.0f} {bottom + 46:.0f}" role="img" font-size="12.5" font-family="inherit" '
-        f'fill="currentColor" width="{width:.0f}"><title>Gradient descent with the rate 1/L under its bounds; both axes '
-        f"are logarithmic</title>{''.join(parts)}</svg>"
+        f'fill="currentColor" width="{width:.0f}"><title>Gradient descent with the rate 1/L under its bounds; both '
+        f"axes are logarithmic</title>{''.join(parts)}</svg>"
     )
 
 

@@ -167,6 +167,12 @@ def worst_regret(points, gradients, low, high):
     return (gradients * points).sum() - np.minimum(slopes * low, slopes * high).sum()
 
 
+def test_the_bound_by_hand():
+    # 4^2 / (2 2) (3 + 1/2) + 2 3, and 1^2 / (2 1/2) (5 + 1/2) + 1/2 5
+    arguments = np.array([9.0, 25.0]), np.array([4.0, 1.0]), np.array([2.0, 0.5]), 0.5
+    assert adagrad_bound(*arguments) == pytest.approx(14 + 6 + 5.5 + 2.5, rel=1e-15)
+
+
 @pytest.mark.claim("optim.adagrad-regret")
 @pytest.mark.parametrize("kind", ["random", "sparse", "adversary", "alternating", "growing"])
 @pytest.mark.parametrize("scale", [1.0, 0.1, 30.0])

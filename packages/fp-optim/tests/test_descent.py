@@ -122,7 +122,7 @@ def test_the_smallest_gradient_lies_under_its_bound(problem, seed, rate):
 
 
 @pytest.mark.claim("optim.stationary-rate")
-@given(seed=seeds, rate=rates)
+@given(seed=seeds, rate=st.floats(0.05, 1.95))
 def test_also_without_convexity_and_the_gradient_vanishes(seed, rate):
     path = gradient_descent(waves_grad, 5 * np.random.default_rng(seed).normal(size=3), rate, 2500)
     gradients = (np.sin(path) ** 2).sum(1)
@@ -135,7 +135,7 @@ def test_also_without_convexity_and_the_gradient_vanishes(seed, rate):
 def test_what_is_not_bounded_below_has_no_such_bound_and_a_large_rate_breaks_it():
     slope = gradient_descent(lambda x: np.ones(1), np.zeros(1), 1.0, 300)  # f = x, smooth with every L
     for m in (-1.0, -100.0):  # whatever one takes for its smallest value, the gradient stays 1
-        assert 1 > stationary_bound(1.0, slope[0, 0] - m, 300)
+        assert stationary_bound(1.0, slope[0, 0] - m, 300) < 1
     bowl = ill()
     steep, _ = steepest_and_flattest(bowl)
     path = gradient_descent(bowl.grad, steep, 2.05 / bowl.L, 300)

@@ -97,7 +97,7 @@ def test_a_penalty_goes_through_the_buffer_and_only_for_what_decays():
         optimizer.step({name: np.zeros_like(a) for name, a in p.items()})
     assert p["b"].item() == p["free"].item() == 2
     assert p["w"].item() == 1 - 0.5 * (0.5 * 2 + 1)  # decay beside the rule would leave 0.5
-    assert optimizer.options["w"]["penalty"] == 1 and optimizer.options["w"]["weight_decay"] == 0
+    assert optimizer.options["w"]["weight_decay"] == 1 and optimizer.options["b"]["weight_decay"] == 0
 
 
 @pytest.mark.claim("optim.momentum-gain")
@@ -223,6 +223,20 @@ def test_the_step_of_the_proof_that_completes_the_square():
     w_next = y - g / L
     y_next = w_next + (t - 1) / following * (w_next - w)
     assert sympy.simplify(following * y_next - (following - 1) * w_next - star - (u - t * g / L)) == 0
+
+
+@pytest.mark.claim("optim.nesterov-rate")
+def test_the_accelerated_method_by_way_of_the_vector_in_the_proof():
+    # u_k + w* = t y - (t - 1) w makes y a mean of w and a point that takes longer and longer gradient steps
+    _, grad, _, L, _ = logistic(0.01)
+    w = z = np.ones(7)
+    t = 1.0
+    for point in accelerated(grad, np.ones(7), L, 60):
+        np.testing.assert_allclose(point, w, rtol=1e-9, atol=1e-11)  # rounding of 60 steps of growing length
+        y = (z + (t - 1) * w) / t
+        z = z - t / L * grad(y)
+        w = y - grad(y) / L
+        t = (1 + (1 + 4 * t * t) ** 0.5) / 2
 
 
 @pytest.mark.claim("optim.nesterov-rate")
@@ -359,6 +373,7 @@ def test_float32_stays_float32_and_a_step_allocates_nothing(peak_bytes):
         (lambda: Nesterov({"w": np.ones(2)}, 0.1, weight_decay=-1), "weight_decay must be finite and not negative"),
         (lambda: accelerated(np.sin, np.ones(2), 0.0, 3), "L must be positive and finite, got 0.0"),
         (lambda: accelerated(np.sin, np.ones(2), 1.0, -3), "n_steps must not be negative, got -3"),
+        (lambda: accelerated_bound(1.0, 1.0, 0), "the bound is for k >= 1 steps, got 0"),
         (lambda: heavy_ball_settings(2.0, 1.0), "0 < mu <= L, got mu=2.0, L=1.0"),
         (lambda: nesterov_settings(0.0, 1.0), "0 < mu <= L, got mu=0.0, L=1.0"),
     ],

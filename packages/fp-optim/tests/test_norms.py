@@ -279,7 +279,7 @@ def test_convex_smooth_functions_and_no_others_are_cocoercive(sample):
 
 @pytest.mark.claim("optim.cocoercive")
 def test_too_small_a_constant_is_not_enough():
-    x, y = np.zeros(2), np.array([1.0, 0.0])
+    y = np.array([1.0, 0.0])  # from 0
     w = SAMPLES["bowl"].grad(y)
     assert w @ y == w @ w / 4 < w @ w / 3.9  # tight at L = 4
 
@@ -309,8 +309,8 @@ def test_its_inequalities_are_tight_and_fail_where_there_is_no_constant():
 
 @pytest.mark.claim("optim.strong-convexity")
 def test_the_smallest_value_lies_within_the_radius_of_the_proof():
-    for shift in ([3.0, -2.0], [0.1, 0.0]):
-        f = lambda x, b=np.array(shift): logcosh(TILT @ x) + x @ x / 4 + b @ x  # noqa: E731
+    for shift in np.array([[3.0, -2.0], [0.1, 0.0]]):
+        f = lambda x, b=shift: logcosh(TILT @ x) + x @ x / 4 + b @ x  # noqa: E731
         radius = 2 * np.linalg.norm(shift) / 0.5  # the gradient at 0 is the shift
         steps = radius * np.linspace(-2, 2, 201)
         values = np.array([[f(np.array([a, b])) for a in steps] for b in steps])

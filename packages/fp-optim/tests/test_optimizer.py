@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fp_optim import SGD, AdamW
+from fp_optim import SGD, Adam, AdamW, Momentum
 from fp_optim._named import CHUNK
 
 
@@ -43,16 +43,16 @@ def test_decay_by_another_role():
 
 
 @pytest.mark.claim("optim.pieces")
-@pytest.mark.parametrize("make", [SGD, AdamW])
+@pytest.mark.parametrize("make", [SGD, AdamW, Adam, Momentum])
 def test_pieces_and_the_whole_agree_to_the_bit(make, monkeypatch):
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=2 * CHUNK + 17), [rng.normal(size=2 * CHUNK + 17) for _ in range(3)]
     results = []
     for whole in (False, True):
         p = {"w": start.copy()}
-        optimizer = make(p, lr=0.1)
+        optimizer = make(p, lr=0.1, weight_decay=0.5, decay=lambda name, array: True)
         if whole:
-            optimizer._scratch = {start.dtype: np.empty(start.size)}
+            optimizer._scratch = {start.dtype: np.empty((2, start.size))}
             monkeypatch.setattr("fp_optim.optimizer.pieces", lambda *arrays: [arrays])
         for g in grads:
             optimizer.step({"w": g})

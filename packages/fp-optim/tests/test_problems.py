@@ -1,7 +1,7 @@
 """Mirrors src/fp_optim/problems.py. Sizes are distinct primes."""
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -166,7 +166,7 @@ def test_halved_steps_arrive_where_whole_ones_run_away(start):
     gaps = np.array([f(x) - 1 for x in path])
     assert abs(path[-1][0]) < 1e-15
     assert (gaps[1:] <= rate * gaps[:-1] + 1e-15).all()
-    for x, after in zip(path[:-2], path[1:-1], strict=True):
+    for x, after in pairwise(path[:-1]):
         t = float((x - after)[0] / np.linalg.solve(hessian(x), grad(x))[0])
         assert 1 + 1e-9 >= t >= 3 * mu / (4 * L)
     if start == 3.0:
@@ -191,8 +191,9 @@ def test_newton_does_not_feel_the_condition_number():
 
 def test_the_gradients_of_batches(logistic):
     w = np.random.default_rng(7).normal(size=7)
-    batches = np.random.default_rng(8).permutation(211).reshape(1, 211)
-    np.testing.assert_allclose(logistic.batch_grad(w, batches[0]), logistic.grad(w), atol=1e-16)
+    everything = np.random.default_rng(8).permutation(211)
+    # 1e-15: sums of 211 numbers below 1 in another order
+    np.testing.assert_allclose(logistic.batch_grad(w, everything), logistic.grad(w), atol=1e-15)
     each = np.stack([logistic.batch_grad(w, np.array([i])) for i in range(211)])
     np.testing.assert_allclose(each.mean(0), logistic.grad(w), atol=1e-15)
     assert np.abs(each - each.mean(0)).max() > 0.1
@@ -218,7 +219,7 @@ def test_bad_input_is_refused(unenforced):
     A, y = np.ones((3, 2)), np.array([1.0, -1.0, 1.0])
     for penalty in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(
-            ValueError, match="the penalty must be positive and finite, got .* data that can be separated"
+            ValueError, match=r"the penalty must be positive and finite, got .* data that can be separated"
         ):
             logistic_regression(A, y, penalty)
     with pytest.raises(ValueError, match=r"labels must be 1 or -1, got 0\.0"):
@@ -233,5 +234,5 @@ def test_bad_input_is_refused(unenforced):
 
 
 def test_newton_says_when_it_did_not_arrive(logistic):
-    with pytest.raises(RuntimeError, match="after 2 steps the gradient has the length .* and still falls"):
+    with pytest.raises(RuntimeError, match=r"after 2 steps the gradient has the length .* and still falls"):
         newton(logistic.f, logistic.grad, logistic.hessian, np.zeros(7), max_steps=2)

@@ -48,9 +48,14 @@ the weakest of the theorems; that the others describe training so well is an obs
 | `fp_optim.momentum` | What do past steps have to say? |
 | `fp_optim.adagrad` | What if every coordinate has gradients of another size? |
 | `fp_optim.adaptive` | … and old gradients should be forgotten? |
+| `fp_optim.amsgrad` | When does that fail? |
+| `fp_optim.lion` | What if only the signs count? |
 | `fp_optim.muon` | What is the steepest step for a matrix, as a map? |
 | `fp_optim.schedules` | How fast to learn, and when? |
 | `fp_optim.clipping` | How is a single bad batch kept from doing harm? |
+| `fp_optim.surfaces` | What does it look like? |
+| `fp_optim.race` | Which one is first? |
+| `fp_optim.exercises` | Can you do it yourself? |
 
 You need chapter 2 for vectors, gradients and Taylor's theorem, and eigenvalues from chapter 3. This chapter adds norms
 and convexity.
@@ -62,7 +67,7 @@ schedules with a constant middle part spread because a run can then be prolonged
 are worth more than they cost. Everything is sharded there: moments and parameters lie on different devices, in mixed
 precision, which changes where the arrays are and nothing in the formulas.
 
-**Not here yet**: surfaces, race, common mistakes, exercises. They come in a later version of this package.
+**Not here yet**: common mistakes. They come in a later version of this package.
 
 **Left out**: second-order methods (Newton's appears as a tool, K-FAC and Shampoo do not), line search, conjugate
 gradients, constrained problems beyond a box, and variance reduction.
@@ -76,9 +81,12 @@ if TYPE_CHECKING:
     from fp_optim.adagrad import AdaGrad as AdaGrad
     from fp_optim.adagrad import RMSprop as RMSprop
     from fp_optim.adaptive import AdamW as AdamW
+    from fp_optim.amsgrad import Adam as Adam
+    from fp_optim.amsgrad import AMSGrad as AMSGrad
     from fp_optim.clipping import clip_by_global_norm as clip_by_global_norm
     from fp_optim.clipping import clip_by_value as clip_by_value
     from fp_optim.clipping import global_norm as global_norm
+    from fp_optim.lion import Lion as Lion
     from fp_optim.momentum import Momentum as Momentum
     from fp_optim.momentum import Nesterov as Nesterov
     from fp_optim.muon import Muon as Muon
@@ -104,9 +112,14 @@ __all__ = [  # sections, in reading order
     "momentum",
     "adagrad",
     "adaptive",
+    "amsgrad",
+    "lion",
     "muon",
     "schedules",
     "clipping",
+    "surfaces",
+    "race",
+    "exercises",
 ]
 __version__ = "0.1.0"
 
@@ -119,6 +132,9 @@ _SECTION_OF = {
     "AdaGrad": "adagrad",
     "RMSprop": "adagrad",
     "AdamW": "adaptive",
+    "Adam": "amsgrad",
+    "AMSGrad": "amsgrad",
+    "Lion": "lion",
     "Muon": "muon",
     "orthogonalize": "muon",
     "warmup_cosine": "schedules",

@@ -182,14 +182,13 @@ import numpy as np
 from jaxtyping import Float
 
 from fp_optim._named import check_not_negative
-from fp_optim._penalty import Penalized
 from fp_optim.momentum import check_momentum
-from fp_optim.optimizer import Array
+from fp_optim.optimizer import Array, Optimizer
 
 __all__ = ["AdaGrad", "adagrad_bound", "RMSprop"]
 
 
-class AdaGrad(Penalized):
+class AdaGrad(Optimizer):
     r"""
     AdaGrad (E3) without the box: $S \leftarrow S + g^2$, $w \leftarrow w - \eta g / (\sqrt S + \varepsilon)$.
 
@@ -224,6 +223,7 @@ class AdaGrad(Penalized):
     [-4.37, -1.71]
     """
 
+    PENALTY = True
     STATE = ("total",)
 
     def __init__(
@@ -244,7 +244,7 @@ class AdaGrad(Penalized):
         check_eps(eps)
         check_not_negative(initial, "initial")
 
-    def rule(  # type: ignore[override]
+    def update(  # type: ignore[override]
         self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, total: np.ndarray,
         *, eps: float | int, initial: float | int,
     ) -> None:  # fmt: skip
@@ -286,7 +286,7 @@ def adagrad_bound(
     return float((widths**2 / (2 * lr) * (roots + eps) + lr * roots).sum())
 
 
-class RMSprop(Penalized):
+class RMSprop(Optimizer):
     r"""
     RMSprop (E6), with momentum and centered if asked.
 
@@ -322,6 +322,8 @@ class RMSprop(Penalized):
     [-1.0, 1.0]
     """
 
+    PENALTY = True
+
     def __init__(
         self,
         parameters: Mapping[str, Array],
@@ -353,7 +355,7 @@ class RMSprop(Penalized):
                 f"{momentum}, centered={centered}; set it for all and switch it off in the other groups"
             )
 
-    def rule(  # type: ignore[override]
+    def update(  # type: ignore[override]
         self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, square: np.ndarray,
         *others: np.ndarray, alpha: float | int, eps: float | int, momentum: float | int, centered: bool,
     ) -> None:  # fmt: skip

@@ -126,8 +126,8 @@ offset, and zero is not its neutral value; by default these are left alone.
 ## In practice
 
 (E5) is what PyTorch's `AdamW` computes, to rounding. It adds `fused` kernels that do a step in one pass over memory;
-the code here reaches for the same by working in pieces that stay in the cache. AMSGrad, Adam without decay by its own
-name, parameter groups and the proofs of convergence come in later versions of this package.
+the code here reaches for the same by working in pieces that stay in the cache (`optim.pieces`). Where Adam fails, and
+what repairs it, is the subject of `fp_optim.amsgrad`.
 
 References: Kingma and Ba, *Adam* (arXiv 1412.6980); Loshchilov and Hutter, *Decoupled Weight Decay Regularization*
 (arXiv 1711.05101).

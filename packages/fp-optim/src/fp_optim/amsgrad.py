@@ -65,8 +65,8 @@ $P - 1$. $\blacksquare$
 rates once $P$ is large enough and $C = P$.
 
 **Proof.** The quotients of rates are $1$ or $\sqrt{t / (t + j)} \ge \sqrt{1 / (1 + j)}$, so at least $1 / \sqrt P$. Let
-$J \ge 1$ be the first whole number with $\beta_2^J P^2 \le 1$. The $P - J$ terms of (E2) from the $J$-th on are at
-least $\frac{1}{\sqrt P} \cdot \frac{1}{\sqrt2 + \varepsilon}$, and
+$J \ge 1$ be the first whole number with $\beta_2^J P^2 \le 1$. If $P > J$, the $P - J$ terms of (E2) from the $J$-th on
+are at least $\frac{1}{\sqrt P} \cdot \frac{1}{\sqrt2 + \varepsilon}$, and
 
 $$
 \frac{P - J}{\sqrt P\, (\sqrt2 + \varepsilon)} = \frac{1}{\sqrt2 + \varepsilon} \Big( \sqrt P - \frac{J}{\sqrt P} \Big).
@@ -93,8 +93,8 @@ $\frac23$:
 ...     x = play(lambda p: make(p, lr=0.5, betas=(0.0, 0.1)), period=3, large=3.0, n_rounds=3000, falling=True)
 ...     average = average_regret(x, period=3, large=3.0)
 ...     print(make.__name__, [round(average[t - 1].item(), 3) for t in (30, 300, 3000)])
-Adam [0.792, 0.711, 0.681]
-AMSGrad [0.624, 0.063, 0.006]
+Adam [0.749, 0.693, 0.675]
+AMSGrad [0.604, 0.208, 0.028]
 
 ## The largest so far
 
@@ -197,16 +197,17 @@ and decisive. What remains is a warning of small $\beta_2$ where rare examples m
 gradient, where `optim.decoupled-decay` says it loses its strength; prefer `fp_optim.adaptive.AdamW`. Both classes agree
 with PyTorch's `Adam`, with `amsgrad=True` for the second, which takes the maximum before the correction as (E3) does.
 
-Momentum does not save Adam. With $\beta_1 = 0.9$ and $\beta_2 = 0.99$ in a game that the authors of AMSGrad played,
+Momentum does not save Adam. With $\beta_1 = \beta_2 = 0.9$, the average regrets after a hundred periods and after three
+hundred:
 
 >>> for make in (Adam, AMSGrad):
-...     x = play(lambda p: make(p, 0.5, (0.9, 0.99)), period=101, large=101.0, n_rounds=10_100, falling=True)
-...     print(make.__name__, round(x[-1].item(), 2), round(average_regret(x, 101, 101.0)[-1].item(), 3))
-Adam 1.0 0.02
-AMSGrad -1.0 0.0
+...     x = play(lambda p: make(p, 0.5, (0.9, 0.9)), period=31, large=45.0, n_rounds=9300, falling=True)
+...     print(make.__name__, average_regret(x, 31, 45.0)[[3099, 9299]].round(2).tolist())
+Adam [0.41, 0.39]
+AMSGrad [0.08, 0.03]
 
-They proved such games to exist for all $\beta_1^2 < \beta_2$. Their bound for AMSGrad asks for a $\beta_1$ that fades
-with $t$; that it need not, by the rearrangement above, is due to Alacaoglu and others.
+The authors of AMSGrad proved that such games exist for all $\beta_1^2 < \beta_2$. Their bound for AMSGrad asks for a
+$\beta_1$ that fades with $t$; that it need not, by the rearrangement above, is due to Alacaoglu and others.
 
 References: Reddi, Kale and Kumar, *On the convergence of Adam and beyond* (arXiv 1904.09237), for the example and
 AMSGrad; Alacaoglu, Malitsky, Mertikopoulos and Cevher, *A new regret analysis for Adam-type algorithms* (arXiv
@@ -220,14 +221,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fp_optim._penalty import Penalized
 from fp_optim.adaptive import AdamW
 from fp_optim.optimizer import Array, Optimizer
 
 __all__ = ["Adam", "AMSGrad", "play", "average_regret", "fools_adam", "amsgrad_bound"]
 
 
-class Adam(Penalized, AdamW):
+class Adam(AdamW):
     r"""
     Adam: the rule of `fp_optim.adaptive.AdamW`, with the decay inside the gradient.
 
@@ -257,6 +257,8 @@ class Adam(Penalized, AdamW):
     [[0.9, -99.9]]
     """
 
+    PENALTY = True
+
     def __init__(
         self,
         parameters: Mapping[str, Array],
@@ -267,9 +269,6 @@ class Adam(Penalized, AdamW):
         **common: Any,
     ) -> None:
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, **common)
-
-    def rule(self, *pieces: Any, **options: Any) -> None:
-        AdamW.update(self, *pieces, **options)
 
 
 class AMSGrad(Adam):
@@ -302,7 +301,7 @@ class AMSGrad(Adam):
 
     STATE = ("m", "v", "largest")  # type: ignore[assignment]
 
-    def rule(  # type: ignore[override]
+    def update(  # type: ignore[override]
         self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, m: np.ndarray, v: np.ndarray,
         largest: np.ndarray, *, betas: tuple[float | int, float | int], eps: float | int,
     ) -> None:  # fmt: skip

@@ -51,9 +51,9 @@ a network this is the theorem that there is, and (E3) is what it says: to halve 
 ## Convex
 
 **Claim** `optim.never-farther`. Let $f$ be convex and smooth with the constant $L$, and $0 \le \eta \le \frac2L$. Steps
-(E1) from two points never take them farther apart. If $f$ is smallest at $x^*$, then
+(E1) from two points never take them farther apart. If $f$ is smallest at $x^\star$, then
 
-$$|x_{t+1} - x^*|^2 \le |x_t - x^*|^2 - \eta\, \big( \tfrac2L - \eta \big)\, |g_t|^2. \qquad \text{(E4)}$$
+$$|x_{t+1} - x^\star|^2 \le |x_t - x^\star|^2 - \eta\, \big( \tfrac2L - \eta \big)\, |g_t|^2. \qquad \text{(E4)}$$
 
 **Proof.** Let $v = x - y$ and $w = \nabla f(x) - \nabla f(y)$. By (E10) of `fp_optim.norms`
 $w \cdot v \ge \frac1L |w|^2$, so
@@ -62,43 +62,44 @@ $$
 |v - \eta w|^2 = |v|^2 - 2 \eta\, (w \cdot v) + \eta^2 |w|^2 \le |v|^2 - \eta\, \big( \tfrac2L - \eta \big)\, |w|^2.
 $$
 
-The last term is not positive. With $y = x^*$, where the gradient is zero, it is (E4). $\blacksquare$
+The last term is not positive. With $y = x^\star$, where the gradient is zero (`optim.convex-minimum`), it is (E4).
+$\blacksquare$
 
-**Claim** `optim.convex-rate`. Let $f$ be convex, smooth with the constant $L$, and smallest at $x^*$, with
-$f^* = f(x^*)$. If $0 < \eta \le \frac1L$, then for every $T \ge 1$
+**Claim** `optim.convex-rate`. Let $f$ be convex, smooth with the constant $L$, and smallest at $x^\star$, with
+$f^\star = f(x^\star)$. If $0 < \eta \le \frac1L$, then for every $T \ge 1$
 
-$$f(x_T) - f^* \le \frac{|x_0 - x^*|^2}{2 \eta\, T}. \qquad \text{(E5)}$$
+$$f(x_T) - f^\star \le \frac{|x_0 - x^\star|^2}{2 \eta\, T}. \qquad \text{(E5)}$$
 
 **Proof.** Since $1 - \frac{L \eta}{2} \ge \frac12$, (E2) says $f(x_{t+1}) \le f(x_t) - \frac{\eta}{2} |g_t|^2$; and
-$f(x_t) \le f^* + g_t \cdot (x_t - x^*)$ is (E5) of `fp_optim.norms`. Together
+$f(x_t) \le f^\star + g_t \cdot (x_t - x^\star)$ is (E5) of `fp_optim.norms`. Together
 
 $$
 \begin{aligned}
-f(x_{t+1}) - f^* &\le g_t \cdot (x_t - x^*) - \tfrac{\eta}{2}\, |g_t|^2 \\
-  &= \tfrac{1}{2 \eta} \big( |x_t - x^*|^2 - |x_t - x^* - \eta g_t|^2 \big)
-   = \tfrac{1}{2 \eta} \big( |x_t - x^*|^2 - |x_{t+1} - x^*|^2 \big).
+f(x_{t+1}) - f^\star &\le g_t \cdot (x_t - x^\star) - \tfrac{\eta}{2}\, |g_t|^2 \\
+  &= \tfrac{1}{2 \eta} \big( |x_t - x^\star|^2 - |x_t - x^\star - \eta g_t|^2 \big)
+   = \tfrac{1}{2 \eta} \big( |x_t - x^\star|^2 - |x_{t+1} - x^\star|^2 \big).
 \end{aligned}
 $$
 
-Add for $t = 0, \dots, T - 1$: the right sides leave $\frac{1}{2 \eta} \big( |x_0 - x^*|^2 - |x_T - x^*|^2 \big)$, at
-most $\frac{1}{2 \eta} |x_0 - x^*|^2$. On the left stand $T$ terms, none of them below the last one, because $f(x_t)$
-never rises. $\blacksquare$
+Add for $t = 0, \dots, T - 1$: the right sides leave
+$\frac{1}{2 \eta} \big( |x_0 - x^\star|^2 - |x_T - x^\star|^2 \big)$, at most $\frac{1}{2 \eta} |x_0 - x^\star|^2$. On
+the left stand $T$ terms, none of them below the last one, because $f(x_t)$ never rises. $\blacksquare$
 
 ## Strongly convex
 
-**Claim** `optim.linear-rate`. Let $f$ be smooth with the constant $L$, smallest with the value $f^*$, and let PL hold,
-$|\nabla f(x)|^2 \ge 2 \mu\, (f(x) - f^*)$ for all $x$ with $\mu > 0$, as it does by `optim.strong-convexity` if $f$ is
-strongly convex. For $0 < \eta < \frac2L$ and every $T$
+**Claim** `optim.linear-rate`. Let $f$ be smooth with the constant $L$, smallest with the value $f^\star$, and let PL
+hold, $|\nabla f(x)|^2 \ge 2 \mu\, (f(x) - f^\star)$ for all $x$ with $\mu > 0$, as it does by `optim.strong-convexity`
+if $f$ is strongly convex. For $0 < \eta < \frac2L$ and every $T$
 
 $$
-f(x_T) - f^* \le \big( 1 - 2 \mu \eta\, (1 - \tfrac{L \eta}{2}) \big)^T\, (f(x_0) - f^*), \qquad
+f(x_T) - f^\star \le \big( 1 - 2 \mu \eta\, (1 - \tfrac{L \eta}{2}) \big)^T\, (f(x_0) - f^\star), \qquad
 \text{with the factor } 1 - \frac{\mu}{L} \text{ for } \eta = \frac1L. \qquad \text{(E6)}
 $$
 
-**Proof.** Subtract $f^*$ from (E2) and insert PL, which is allowed because $\eta (1 - \frac{L \eta}{2}) > 0$:
-$f(x_{t+1}) - f^* \le \big( 1 - 2 \mu \eta\, (1 - \frac{L \eta}{2}) \big) (f(x_t) - f^*)$. The factor is not negative:
-with $2 \eta\, (1 - \frac{L \eta}{2}) \le \frac1L$ it is at least $1 - \frac{\mu}{L}$, and $\mu \le L$ by
-`optim.gradient-gap`, unless $f = f^*$ everywhere and both sides are zero. So it can be applied $T$ times.
+**Proof.** Subtract $f^\star$ from (E2) and insert PL, which is allowed because $\eta (1 - \frac{L \eta}{2}) > 0$:
+$f(x_{t+1}) - f^\star \le \big( 1 - 2 \mu \eta\, (1 - \frac{L \eta}{2}) \big) (f(x_t) - f^\star)$. The factor is not
+negative: with $2 \eta\, (1 - \frac{L \eta}{2}) \le \frac1L$ it is at least $1 - \frac{\mu}{L}$, and $\mu \le L$ by
+`optim.gradient-gap`, unless $f = f^\star$ everywhere and both sides are zero. So it can be applied $T$ times.
 $\blacksquare$
 
 This is called a linear rate: each step gains a fixed part of a digit. As $1 - x \le e^{-x}$, to come $e^k$ times as
@@ -113,7 +114,9 @@ The points themselves, and not only the values, come nearer; and here the best r
 **Claim** `optim.contraction`. Let $f$ be strongly convex with the constant $\mu$ and smooth with the constant $L$. For
 every $\eta \ge 0$ a step (E1) from two points brings their distance down to at most $q$ times what it was, and so
 
-$$|x_T - x^*| \le q^T\, |x_0 - x^*|, \qquad q = \max \big( |1 - \eta \mu|, |1 - \eta L| \big). \qquad \text{(E7)}$$
+$$
+|x_T - x^\star| \le q^T\, |x_0 - x^\star|, \qquad q = \max \big( |1 - \eta \mu|, |1 - \eta L| \big). \qquad \text{(E7)}
+$$
 
 $q < 1$ exactly if $0 < \eta < \frac2L$. It is smallest for $\eta = \frac{2}{L + \mu}$, where it is
 $\frac{\kappa - 1}{\kappa + 1}$.
@@ -134,22 +137,23 @@ $$
   = (1 - \eta \mu)^2.
 $$
 
-If $\eta \ge \frac{2}{L + \mu}$, insert $L |v|$, and it becomes $(1 - \eta L)^2$ in the same way. With $y = x^*$, which a
-step leaves where it is, $T$ steps give (E7). At $\eta = \frac{2}{L + \mu}$ the two numbers $1 - \eta \mu$ and
+If $\eta \ge \frac{2}{L + \mu}$, insert $L |v|$, and it becomes $(1 - \eta L)^2$ in the same way. With $y = x^\star$,
+which a step leaves where it is, $T$ steps give (E7). At $\eta = \frac{2}{L + \mu}$ the two numbers $1 - \eta \mu$ and
 $\eta L - 1$ are both $\frac{L - \mu}{L + \mu}$; for a smaller $\eta$ the first is larger, for a larger $\eta$ the
 second. Last, as $0 < \mu \le L$, $|1 - \eta \mu| < 1$ and $|1 - \eta L| < 1$ say $0 < \eta < \frac2\mu$ and
 $0 < \eta < \frac2L$; the second is the narrower. $\blacksquare$
 
-By (E8) of `fp_optim.norms`, $f(x_T) - f^* \le \frac{L}{2} |x_T - x^*|^2 \le \frac{L}{2}\, q^{2T} |x_0 - x^*|^2$.
+By (E8) of `fp_optim.norms`,
+$f(x_T) - f^\star \le \frac{L}{2} |x_T - x^\star|^2 \le \frac{L}{2}\, q^{2T} |x_0 - x^\star|^2$.
 
 ## Quadratic functions, exactly
 
 For these there is nothing to estimate. In the coordinates of the eigenvectors (E1) falls apart into parabolas, and
 `neural.parabola-rate` does the rest.
 
-**Claim** `optim.quadratic-descent`. Let $f(x) = \frac12 (x - x^*) \cdot S (x - x^*)$, where $S$ has the orthonormal
-eigenvectors $q_i$ with the eigenvalues $L = \lambda_1 \ge \dots \ge \lambda_n = \mu \ge 0$, $L > 0$. With
-$c_i(t) = q_i \cdot (x_t - x^*)$,
+**Claim** `optim.quadratic-descent`. Let $f(x) = \frac12 (x - x^\star) \cdot S (x - x^\star)$, where $S$ has the
+orthonormal eigenvectors $q_i$ with the eigenvalues $L = \lambda_1 \ge \dots \ge \lambda_n = \mu \ge 0$, $L > 0$. With
+$c_i(t) = q_i \cdot (x_t - x^\star)$,
 
 $$
 c_i(t) = (1 - \eta \lambda_i)^t\, c_i(0), \qquad
@@ -157,16 +161,16 @@ f(x_t) = \tfrac12 \sum_i \lambda_i\, (1 - \eta \lambda_i)^{2t}\, c_i(0)^2. \qqua
 $$
 
 $f(x_t) \to 0$ from every start exactly if $0 < \eta < \frac2L$. If $\eta > \frac2L$, then $f(x_t)$ grows without bound
-from every start with $c_1(0) \ne 0$. If $\mu > 0$, (E7) is an equality for all $T$ from $x_0 = x^* + q_1$ or from
-$x_0 = x^* + q_n$; at $\eta = \frac{2}{L + \mu}$ from both.
+from every start with $c_1(0) \ne 0$. If $\mu > 0$, (E7) is an equality for all $T$ from $x_0 = x^\star + q_1$ or from
+$x_0 = x^\star + q_n$; at $\eta = \frac{2}{L + \mu}$ from both.
 
-**Proof.** The gradient is $S (x - x^*)$, and $q_i \cdot S (x - x^*) = \lambda_i\, (q_i \cdot (x - x^*))$. So (E1) is
-$c_i(t + 1) = c_i(t) - \eta \lambda_i\, c_i(t)$ in each coordinate, and $f = \frac12 \sum_i \lambda_i c_i^2$ by
-`neural.spectral-theorem`. For $0 < \eta < \frac2L$ and $\lambda_i > 0$, $|1 - \eta \lambda_i| < 1$; terms with
-$\lambda_i = 0$ are zero in $f$. For other $\eta$ the start $x^* + q_1$ has $f(x_t) = \frac{L}{2} (1 - \eta L)^{2t}$,
-which does not tend to zero, as $|1 - \eta L| \ge 1$. For $\eta > \frac2L$ that is above $1$, and
-$f(x_t) \ge \frac{L}{2} (\eta L - 1)^{2t} c_1(0)^2$. Last, from $x^* + q_i$, $|x_T - x^*| = |1 - \eta \lambda_i|^T$, and
-$q$ is this number for $i = 1$ or for $i = n$. $\blacksquare$
+**Proof.** The gradient is $S (x - x^\star)$, and $q_i \cdot S (x - x^\star) = \lambda_i\, (q_i \cdot (x - x^\star))$.
+So (E1) is $c_i(t + 1) = c_i(t) - \eta \lambda_i\, c_i(t)$ in each coordinate, and $f = \frac12 \sum_i \lambda_i c_i^2$
+by `neural.spectral-theorem`. For $0 < \eta < \frac2L$ and $\lambda_i > 0$, $|1 - \eta \lambda_i| < 1$; terms with
+$\lambda_i = 0$ are zero in $f$. For other $\eta$ the start $x^\star + q_1$ has
+$f(x_t) = \frac{L}{2} (1 - \eta L)^{2t}$, which does not tend to zero, as $|1 - \eta L| \ge 1$. For $\eta > \frac2L$
+that is above $1$, and $f(x_t) \ge \frac{L}{2} (\eta L - 1)^{2t} c_1(0)^2$. Last, from $x^\star + q_i$,
+$|x_T - x^\star| = |1 - \eta \lambda_i|^T$, and $q$ is this number for $i = 1$ or for $i = n$. $\blacksquare$
 
 With $\eta = \frac2L$ the steepest coordinate changes its sign for ever. A random start has all coordinates: just beyond
 $\frac2L$ the steepest one explodes, however small it began.
@@ -199,15 +203,14 @@ $w = \frac{r}{T}$ (E3) exceeds the truth by the factor $2 - \frac1T$.
 
 **Proof.** As long as $x_t \ge w$ the slope is $L w$, by `optim.huber`, and the step $w$. So $x_t = r - t w$ for $t$ up
 to and with the first at which $r - t w < w$. In the first case $x_T = (2T + 1 - T)\, w = (T + 1)\, w$, and
-$h(x_T) = L w\, \big( x_T - \frac{w}{2} \big) = L w^2\, \big( T + \frac12 \big) = \frac{L r^2}{2\, (2T + 1)}$;
-the quotient of the two is $\frac{4T + 2}{2T}$. In the second case $x_t = (T - t)\, w \ge w$ for all $t < T$, so every
-$|h'(x_t)|^2 = L^2 w^2$, and
-$h(x_0) = L w\, \big( T w - \frac{w}{2} \big) = L w^2\, \big( T - \frac12 \big)$. Then (E3) is
-$\frac{2 L}{T}\, L w^2\, \big( T - \frac12 \big) = \big( 2 - \frac1T \big) L^2 w^2$. $\blacksquare$
+$h(x_T) = L w\, \big( x_T - \frac{w}{2} \big) = L w^2\, \big( T + \frac12 \big) = \frac{L r^2}{2\, (2T + 1)}$; the
+quotient of the two is $\frac{4T + 2}{2T}$. In the second case $x_t = (T - t)\, w \ge w$ for all $t < T$, so every
+$|h'(x_t)|^2 = L^2 w^2$, and $h(x_0) = L w\, \big( T w - \frac{w}{2} \big) = L w^2\, \big( T - \frac12 \big)$. Then (E3)
+is $\frac{2 L}{T}\, L w^2\, \big( T - \frac12 \big) = \big( 2 - \frac1T \big) L^2 w^2$. $\blacksquare$
 
 (E9) is the best possible bound for all convex functions (Y. Drori and M. Teboulle, arXiv 1206.3209), with a longer
 proof than (E5). The distances (E7) are exact on quadratic functions. Inserted into $f$ they say $q^{2T}$, with
-$1 - \frac{\mu}{L}$ for $q$ at $\eta = \frac1L$: for strongly convex functions (E6) promises half the digits that arrive.
+$1 - \frac{\mu}{L}$ for $q$ at $\eta = \frac1L$: to strongly convex functions (E6) promises half the digits that arrive.
 
 ## Saddles
 
@@ -219,14 +222,14 @@ $L$; let $0 < \eta < \frac2L$. If $q_i \cdot x_0 = 0$ for all $i$ with $\lambda_
 From every other start $|x_t|$ grows without bound and $f(x_t)$ falls below every number. If the coordinates of $x_0$
 are drawn independently, each from a density, the first happens with probability zero.
 
-**Proof.** As for (E8), $c_i(t) = (1 - \eta \lambda_i)^t\, c_i(0)$ with $c_i(t) = q_i \cdot x_t$. For $\lambda_i > 0$ the
-factor lies between $-1$ and $1$, so $c_i(t) \to 0$. For $\lambda_i < 0$ it is $1 + \eta |\lambda_i| > 1$: $c_i(t)$
-stays $0$ if it is $0$, and otherwise grows without bound. If all of these are $0$, then $|x_t|^2 = \sum_i c_i(t)^2 \to
-0$. If one is not, $|x_t| \ge |c_i(t)|$ grows without bound; and in $f(x_t) = \frac12 \sum_j \lambda_j c_j(t)^2$ the
-terms with $\lambda_j > 0$ tend to zero, those with $\lambda_j < 0$ are not positive, and
-$\frac12 \lambda_i c_i(t)^2$ falls below every number. Last, let $\lambda_i < 0$. Some entry $j$ of $q_i$ is not zero.
-Whatever the other coordinates of $x_0$ are, exactly one value of its coordinate $j$ makes $q_i \cdot x_0 = 0$, and a
-single value has an area of zero under a density. $\blacksquare$
+**Proof.** As for (E8), $c_i(t) = (1 - \eta \lambda_i)^t\, c_i(0)$ with $c_i(t) = q_i \cdot x_t$. For $\lambda_i > 0$
+the factor lies between $-1$ and $1$, so $c_i(t) \to 0$. For $\lambda_i < 0$ it is $1 + \eta |\lambda_i| > 1$: $c_i(t)$
+stays $0$ if it is $0$, and otherwise grows without bound. If all of these are $0$, then
+$|x_t|^2 = \sum_i c_i(t)^2 \to 0$. If one is not, $|x_t| \ge |c_i(t)|$ grows without bound; and in
+$f(x_t) = \frac12 \sum_j \lambda_j c_j(t)^2$ the terms with $\lambda_j > 0$ tend to zero, those with $\lambda_j < 0$ are
+not positive, and $\frac12 \lambda_i c_i(t)^2$ falls below every number. Last, let $\lambda_i < 0$. Some entry $j$ of
+$q_i$ is not zero. Whatever the other coordinates of $x_0$ are, exactly one value of its coordinate $j$ makes
+$q_i \cdot x_0 = 0$, and a single value has an area of zero under a density. $\blacksquare$
 
 So descent does not stay at saddles, but it may linger: from a distance $\delta$ along $q_i$ it takes
 $\ln \frac1\delta / \ln (1 + \eta |\lambda_i|)$ steps to be one away.
@@ -235,12 +238,12 @@ $\ln \frac1\delta / \ln (1 + \eta |\lambda_i|)$ steps to be one away.
 >>> [round(math.log(1 / delta) / math.log(1.1)) for delta in (1e-3, 1e-6)]
 [72, 145]
 >>> gradient_descent(lambda x: saddle * x, np.array([1.0, 1e-6]), 1.0, 145)[-1].round(2)
-array([0.  , 1.01])
+array([0., 1.])
 
 ## Seen
 
-Two problems and the worst functions, with $\eta = \frac1L$. The quadratic function has 50 eigenvalues from $10^{-3}$
-to $1$ in equal ratios, logistic regression 7 weights and a penalty of $10^{-3}$; the Huber function is another one for
+Two problems and the worst functions, with $\eta = \frac1L$. The quadratic function has 50 eigenvalues from $10^{-3}$ to
+$1$ in equal ratios, logistic regression 7 weights and a penalty of $10^{-3}$; the Huber function is another one for
 each $T$. No measured line is above a bound.
 
 <!-- figure: rates -->
@@ -261,8 +264,9 @@ gradients it is misled.
 That saddles of curved functions are left too, from all starts but a set of volume zero, needs more tools (J. Lee and
 others, "Gradient descent only converges to minimizers", 2016). Gradient descent is from A.-L. Cauchy (1847); (E6) under
 PL from B. Polyak (1963), of which H. Karimi, J. Nutini and M. Schmidt (arXiv 1608.04636) give an overview. That no
-method with gradients alone can be faster than a constant over $T^2$, or than about $1 - 2 / \sqrt{\kappa}$ a step, is
-in Y. Nesterov's *Lectures on Convex Optimization* (2018), and so are the methods that reach it.
+method with gradients alone can be faster on all such functions than a constant over $T^2$, or bring the distance down
+by a better factor than about $1 - 2 / \sqrt{\kappa}$ a step, is in Y. Nesterov's *Lectures on Convex Optimization*
+(2018), and so are the methods that come up to it.
 """
 
 import math

@@ -53,10 +53,10 @@ in full so that with $\tau = \beta$ the buffer is a mean from the first step on.
 
 ## One coordinate of a quadratic
 
-Let $f(w) = \frac12 (w - w^*) \cdot A\, (w - w^*)$, where $A$ is symmetric with eigenvalues in $[\mu, L]$,
+Let $f(w) = \frac12 (w - w^\star) \cdot A\, (w - w^\star)$, where $A$ is symmetric with eigenvalues in $[\mu, L]$,
 $0 < \mu \le L$, both of them eigenvalues, and $\kappa = L / \mu$. In the orthonormal basis of `neural.spectral-theorem`
-the coordinates $z$ of $w - w^*$ do not mix: the gradient of the one with eigenvalue $\lambda$ is $\lambda z$, and (E1)
-is
+the coordinates $z$ of $w - w^\star$ do not mix: the gradient of the one with eigenvalue $\lambda$ is $\lambda z$, and
+(E1) is
 
 $$z_{k+1} = s\, z_k - \beta z_{k-1}, \qquad s = 1 + \beta - \eta \lambda. \qquad \text{(E4)}$$
 
@@ -123,9 +123,9 @@ At both ends of the band the two roots coincide, and there the powers of the roo
 $(1 - q)^2 \le \eta \lambda \le (1 + q)^2$ for every eigenvalue $\lambda$ of $A$. Then (E1), started with
 $w_{-1} = w_0$, has
 
-$$|w_k - w^*| \le \big( 1 + k\, (1 + q) \big)\, q^k\, |w_0 - w^*|, \qquad \text{(E6)}$$
+$$|w_k - w^\star| \le \big( 1 + k\, (1 + q) \big)\, q^k\, |w_0 - w^\star|, \qquad \text{(E6)}$$
 
-with equality for every $k$ if $\eta L = (1 + q)^2$ and $w_0 - w^*$ is an eigenvector of $L$.
+with equality for every $k$ if $\eta L = (1 + q)^2$ and $w_0 - w^\star$ is an eigenvector of $L$.
 
 **Proof.** By `optim.heavy-ball-roots`, $s = 2 q c$ with $|c| \le 1$. Let $U_{-2} = -1$, $U_{-1} = 0$ and
 $U_{k+1} = 2 c\, U_k - U_{k-1}$, so that $U_0 = 1$. Then
@@ -200,26 +200,26 @@ $$
 
 So $t_{k+1}$ is the root of $t_{k+1} (t_{k+1} - 1) = t_k^2$ that is positive.
 
-**Claim** `optim.nesterov-rate`. Let $f$ be convex and differentiable, let $\nabla f$ have the Lipschitz constant $L$,
-and let $w^*$ minimise $f$. Then (E7) has, for $k \ge 1$,
+**Claim** `optim.nesterov-rate`. Let $f$ on $\mathbb{R}^n$ be convex and smooth with the constant $L > 0$
+(`fp_optim.norms`), and let $w^\star$ minimise it. Then (E7) has, for $k \ge 1$,
 
 $$
-f(w_k) - f(w^*) \le \frac{L\, |w_0 - w^*|^2}{2\, t_{k-1}^2} \le \frac{2 L\, |w_0 - w^*|^2}{(k + 1)^2}.
+f(w_k) - f(w^\star) \le \frac{L\, |w_0 - w^\star|^2}{2\, t_{k-1}^2} \le \frac{2 L\, |w_0 - w^\star|^2}{(k + 1)^2}.
 \qquad \text{(E8)}
 $$
 
-**Proof.** Let $g = \nabla f(y_k)$ and $v_k = f(w_k) - f(w^*)$. For any $x$, first by `optim.smooth-bound` for the step
-$-g / L$, then by `optim.convex-gradient`,
+**Proof.** Let $g = \nabla f(y_k)$ and $v_k = f(w_k) - f(w^\star)$. For any $x$, first by `optim.smooth-bound` for the
+step $-g / L$, then by `optim.convex-gradient`,
 
 $$
 f(w_{k+1}) \le f(y_k) - \frac{|g|^2}{2 L} \le f(x) + g \cdot (y_k - x) - \frac{|g|^2}{2 L}. \qquad \text{(E9)}
 $$
 
-Take (E9) $t_k - 1 \ge 0$ times for $x = w_k$ and once for $x = w^*$, add, and subtract $t_k f(w^*)$:
+Take (E9) $t_k - 1 \ge 0$ times for $x = w_k$ and once for $x = w^\star$, add, and subtract $t_k f(w^\star)$:
 
 $$
 t_k v_{k+1} \le (t_k - 1)\, v_k + g \cdot u_k - \frac{t_k}{2 L} |g|^2, \qquad
-u_k = t_k y_k - (t_k - 1)\, w_k - w^*.
+u_k = t_k y_k - (t_k - 1)\, w_k - w^\star.
 $$
 
 Multiply by $t_k$ and complete the square:
@@ -230,37 +230,37 @@ t_k^2 v_{k+1} - t_k (t_k - 1)\, v_k \le t_k\, g \cdot u_k - \frac{t_k^2}{2 L} |g
 $$
 
 The vector in the last square is $u_{k+1}$. Indeed $y_k - g / L = w_{k+1}$ makes it
-$t_k w_{k+1} - (t_k - 1)\, w_k - w^*$, and by (E7) $t_{k+1} y_{k+1} = t_{k+1} w_{k+1} + (t_k - 1) (w_{k+1} - w_k)$, so
-that
+$t_k w_{k+1} - (t_k - 1)\, w_k - w^\star$, and by (E7) $t_{k+1} y_{k+1} = t_{k+1} w_{k+1} + (t_k - 1) (w_{k+1} - w_k)$,
+so that
 
 $$
 \begin{aligned}
-u_{k+1} &= t_{k+1} y_{k+1} - (t_{k+1} - 1)\, w_{k+1} - w^* \\
-  &= w_{k+1} + (t_k - 1) (w_{k+1} - w_k) - w^* \\
-  &= t_k w_{k+1} - (t_k - 1)\, w_k - w^*.
+u_{k+1} &= t_{k+1} y_{k+1} - (t_{k+1} - 1)\, w_{k+1} - w^\star \\
+  &= w_{k+1} + (t_k - 1) (w_{k+1} - w_k) - w^\star \\
+  &= t_k w_{k+1} - (t_k - 1)\, w_k - w^\star.
 \end{aligned}
 $$
 
 For $k \ge 1$, $t_k (t_k - 1) = t_{k-1}^2$, so (E10) says that $t_{k-1}^2 v_k + \frac L2 |u_k|^2$ never grows. For
-$k = 0$ it says, as $t_0 - 1 = 0$ and $u_0 = w_0 - w^*$, that $t_0^2 v_1 + \frac L2 |u_1|^2 \le \frac L2 |w_0 - w^*|^2$.
-So $t_{k-1}^2 v_k \le \frac L2 |w_0 - w^*|^2$, the first half of (E8). For the second,
-$t_{k+1} \ge \frac12 (1 + 2 t_k) = t_k + \frac12$, so $t_{k-1} \ge 1 + \frac12 (k - 1) = \frac12 (k + 1)$.
-$\blacksquare$
+$k = 0$ it says, as $t_0 - 1 = 0$ and $u_0 = w_0 - w^\star$, that
+$t_0^2 v_1 + \frac L2 |u_1|^2 \le \frac L2 |w_0 - w^\star|^2$. So $t_{k-1}^2 v_k \le \frac L2 |w_0 - w^\star|^2$, the
+first half of (E8). For the second, $t_{k+1} \ge \frac12 (1 + 2 t_k) = t_k + \frac12$, so
+$t_{k-1} \ge 1 + \frac12 (k - 1) = \frac12 (k + 1)$. $\blacksquare$
 
 ## A constant momentum
 
 Where the function is strongly convex, and one knows how much, the momentum may stay constant, and the number of steps
 is again proportional to $\sqrt\kappa$: not only on quadratics.
 
-**Claim** `optim.nesterov-strong`. Let $f$ moreover be $\mu$-strongly convex, $\mu > 0$, and $q = \sqrt{\mu / L}$. Let
-$y_0 = w_0$ and
+**Claim** `optim.nesterov-strong`. Let $f$ on $\mathbb{R}^n$ be smooth with the constant $L$ and strongly convex with
+the constant $\mu > 0$, let $w^\star$ be its minimiser, and $q = \sqrt{\mu / L}$. Let $y_0 = w_0$ and
 
 $$
 w_{k+1} = y_k - \tfrac1L \nabla f(y_k), \qquad y_{k+1} = w_{k+1} + \beta\, (w_{k+1} - w_k), \qquad
 \beta = \frac{1 - q}{1 + q}. \qquad \text{(E11)}
 $$
 
-Then $f(w_k) - f(w^*) \le (1 - q)^k \big( f(w_0) - f(w^*) + \frac\mu2 |w_0 - w^*|^2 \big)$.
+Then $f(w_k) - f(w^\star) \le (1 - q)^k \big( f(w_0) - f(w^\star) + \frac\mu2 |w_0 - w^\star|^2 \big)$.
 
 **Proof.** Let $z_k = \frac1q \big( (1 + q)\, y_k - w_k \big)$, so $z_0 = w_0$, and $g = \nabla f(y_k)$. First, (E11)
 makes
@@ -276,31 +276,31 @@ q z_{k+1} = y_k - \tfrac{q^2}{\mu} g - (1 - q^2)\, y_k + q (1 - q)\, z_k
   = q \big( (1 - q)\, z_k + q\, y_k - \tfrac q\mu g \big).
 $$
 
-Let $a = (1 - q) (z_k - w^*) + q\, (y_k - w^*)$; then $z_{k+1} - w^* = a - \frac q\mu g$. The square of a norm is
-convex, so $|a|^2 \le (1 - q) |z_k - w^*|^2 + q\, |y_k - w^*|^2$, and
+Let $a = (1 - q) (z_k - w^\star) + q\, (y_k - w^\star)$; then $z_{k+1} - w^\star = a - \frac q\mu g$. The square of a
+norm is convex, so $|a|^2 \le (1 - q) |z_k - w^\star|^2 + q\, |y_k - w^\star|^2$, and
 
 $$
-\frac\mu2 |z_{k+1} - w^*|^2 = \frac\mu2 |a|^2 - q\, g \cdot a + \frac{|g|^2}{2 L}
-  \le (1 - q) \frac\mu2 |z_k - w^*|^2 + \frac{q \mu}{2} |y_k - w^*|^2 - q\, g \cdot a + \frac{|g|^2}{2 L}.
+\frac\mu2 |z_{k+1} - w^\star|^2 = \frac\mu2 |a|^2 - q\, g \cdot a + \frac{|g|^2}{2 L}
+  \le (1 - q) \frac\mu2 |z_k - w^\star|^2 + \frac{q \mu}{2} |y_k - w^\star|^2 - q\, g \cdot a + \frac{|g|^2}{2 L}.
 $$
 
-By the definition of $z_k$, $q\, (z_k - w^*) = (y_k - w_k) + q\, (y_k - w^*)$, so
-$q a = (1 - q) (y_k - w_k) + q\, (y_k - w^*)$. With `optim.convex-gradient` for $w_k$ and `optim.strong-convexity` for
-$w^*$,
+By the definition of $z_k$, $q\, (z_k - w^\star) = (y_k - w_k) + q\, (y_k - w^\star)$, so
+$q a = (1 - q) (y_k - w_k) + q\, (y_k - w^\star)$. With `optim.convex-gradient` for $w_k$ and `optim.strong-convexity`
+for $w^\star$,
 
 $$
 \begin{aligned}
--q\, g \cdot a &= (1 - q)\, g \cdot (w_k - y_k) + q\, g \cdot (w^* - y_k) \\
-  &\le (1 - q) \big( f(w_k) - f(y_k) \big) + q \Big( f(w^*) - f(y_k) - \frac\mu2 |y_k - w^*|^2 \Big).
+-q\, g \cdot a &= (1 - q)\, g \cdot (w_k - y_k) + q\, g \cdot (w^\star - y_k) \\
+  &\le (1 - q) \big( f(w_k) - f(y_k) \big) + q \Big( f(w^\star) - f(y_k) - \frac\mu2 |y_k - w^\star|^2 \Big).
 \end{aligned}
 $$
 
 Add the last two lines and the first half of (E9), $f(w_{k+1}) \le f(y_k) - \frac{1}{2 L} |g|^2$. The terms with $|g|^2$
-and with $|y_k - w^*|^2$ cancel, and $f(y_k)$ does, as $1 - (1 - q) - q = 0$:
+and with $|y_k - w^\star|^2$ cancel, and $f(y_k)$ does, as $1 - (1 - q) - q = 0$:
 
 $$
-f(w_{k+1}) - f(w^*) + \frac\mu2 |z_{k+1} - w^*|^2
-  \le (1 - q) \Big( f(w_k) - f(w^*) + \frac\mu2 |z_k - w^*|^2 \Big).
+f(w_{k+1}) - f(w^\star) + \frac\mu2 |z_{k+1} - w^\star|^2
+  \le (1 - q) \Big( f(w_k) - f(w^\star) + \frac\mu2 |z_k - w^\star|^2 \Big).
 $$
 
 Apply this $k$ times, with $z_0 = w_0$, and drop the square on the left. $\blacksquare$
@@ -371,8 +371,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fp_optim._penalty import Penalized
-from fp_optim.optimizer import Array
+from fp_optim.optimizer import Array, Optimizer
 
 __all__ = [
     "Momentum",
@@ -388,7 +387,7 @@ __all__ = [
 ]  # the order of the page
 
 
-class Momentum(Penalized):
+class Momentum(Optimizer):
     r"""
     The heavy ball with a buffer (E3): $b \leftarrow \beta b + (1 - \tau) g$, $w \leftarrow w - \eta b$.
 
@@ -422,6 +421,7 @@ class Momentum(Penalized):
     0.575
     """
 
+    PENALTY = True
     STATE = ("buffer",)
 
     def __init__(
@@ -445,7 +445,7 @@ class Momentum(Penalized):
                 f"dampening scales what is added to a buffer, got {dampening} with momentum 0; set a momentum"
             )
 
-    def rule(  # type: ignore[override]
+    def update(  # type: ignore[override]
         self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, buffer: np.ndarray,
         *, momentum: float | int, dampening: float | int,
     ) -> None:  # fmt: skip
@@ -461,7 +461,7 @@ class Momentum(Penalized):
         p -= s
 
 
-class Nesterov(Penalized):
+class Nesterov(Optimizer):
     r"""
     Nesterov's method with a constant momentum, in the libraries' form (E12); the parameters hold $y$.
 
@@ -490,6 +490,7 @@ class Nesterov(Penalized):
     0.85
     """
 
+    PENALTY = True
     STATE = ("buffer",)
 
     def __init__(
@@ -506,7 +507,7 @@ class Nesterov(Penalized):
     def check(self, momentum: float | int) -> None:  # type: ignore[override]
         check_momentum(momentum)
 
-    def rule(  # type: ignore[override]
+    def update(  # type: ignore[override]
         self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, buffer: np.ndarray,
         *, momentum: float | int,
     ) -> None:  # fmt: skip
@@ -589,13 +590,29 @@ def nesterov_sequence(n_steps: int) -> Float[np.ndarray, "steps"]:
 
 def accelerated_bound(L: float | int, distance: float | int, k: int) -> float:
     """
-    The right side of (E8), $2 L |w_0 - w^*|^2 / (k + 1)^2$, for $k \\ge 1$.
+    The right side of (E8), $2 L |w_0 - w^\\star|^2 / (k + 1)^2$.
+
+    Parameters
+    ----------
+    L
+        As for `accelerated`.
+    distance
+        $|w_0 - w^\\star|$.
+    k
+        Steps, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If `k` is less than 1.
 
     Examples
     --------
     >>> accelerated_bound(1.0, 2.0, 3)
     0.5
     """
+    if k < 1:
+        raise ValueError(f"the bound is for k >= 1 steps, got {k}")
     return 2 * L * distance**2 / (k + 1) ** 2
 
 

@@ -3,10 +3,11 @@ Norms and convexity: how long a step is, and what the shape of a function promis
 
 A step of an optimizer is chosen by looking at one point. What it does depends on all the points around it. So nothing
 can be proven about it without a promise that a function keeps everywhere: that its slope changes no faster than
-something (it is smooth), or no slower (it is convex). This section says what these promises are worth, and begins with
-what the words long and fast refer to.
+something (it is smooth), that along a line it never falls (it is convex), or that it rises no slower than something (it
+is strongly convex). This section says what these promises are worth, and begins with what the words long and fast refer
+to.
 
-You need: Cauchy-Schwarz and the gradient from `fp_autograd.linear_algebra`, the slope along a line and concave functions
+You need: Cauchy-Schwarz and the gradient from `fp_autograd.linear_algebra`, slopes along a line and concave functions
 from `fp_markov.mathematics`, eigenvalues and singular values from `fp_neural.spectra`.
 
 ## Norms
@@ -53,10 +54,9 @@ the most that a step of length one can do, the **dual norm**
 
 $$\|g\|_* = \max_{\|x\| \le 1} g \cdot x. \qquad \text{(E2)}$$
 
-**Claim** `optim.dual-norm`. The maximum (E2) exists, $\|\cdot\|_*$ is a norm, and
-$g \cdot x \le \|g\|_*\, \|x\|$ for all $g$ and $x$. The dual norms of $|\cdot|_1$, $|\cdot|_2$ and $|\cdot|_\infty$
-are $|\cdot|_\infty$, $|\cdot|_2$ and $|\cdot|_1$. Of all $d$ with $\|d\| \le 1$ the change $g \cdot d$ is smallest,
-$-\|g\|_*$, for $g \ne 0$ and
+**Claim** `optim.dual-norm`. The maximum (E2) exists, $\|\cdot\|_*$ is a norm, and $g \cdot x \le \|g\|_*\, \|x\|$ for
+all $g$ and $x$. The dual norms of $|\cdot|_1$, $|\cdot|_2$ and $|\cdot|_\infty$ are $|\cdot|_\infty$, $|\cdot|_2$ and
+$|\cdot|_1$. Of all $d$ with $\|d\| \le 1$ the change $g \cdot d$ is smallest, $-\|g\|_*$, for $g \ne 0$ and
 
 $$
 \begin{aligned}
@@ -71,7 +71,7 @@ $$
 norm is continuous; and $x \mapsto g \cdot x$ is continuous. So `neural.maximum` gives (E2). For $x \ne 0$ the vector
 $x / \|x\|$ is allowed in (E2), hence $g \cdot x \le \|g\|_*\, \|x\|$; for $x = 0$ both sides are $0$.
 
-It is a norm. If $g \ne 0$, $x = g / \|g\|$ gives $\|g\|_* \ge |g|^2 / \|g\| > 0$. Since $-x$ is allowed whenever $x$ is,
+It is a norm. If $g \ne 0$, $x = g / \|g\|$ gives $\|g\|_* \ge |g|^2 / \|g\| > 0$. As $-x$ is allowed whenever $x$ is,
 $(ag) \cdot x = |a|\, (g \cdot (\pm x))$ has the maximum $|a|\, \|g\|_*$. And
 $(g + h) \cdot x = g \cdot x + h \cdot x \le \|g\|_* + \|h\|_*$ for all allowed $x$.
 
@@ -107,10 +107,11 @@ The dual norm of the spectral norm is the sum of the singular values: this is `o
 ## Convex: above its tangents
 
 A function is convex if it never lies above its chords (`fp_markov.mathematics`); `markov.jensen` says it for means of
-many points. Let $f$ have continuous partial derivatives on an open convex set $U$, which for most uses is all of
+many points. A set is **open** if it contains a ball around each of its points; for most uses the set is all of
 $\mathbb{R}^n$.
 
-**Claim** `optim.convex-gradient`. These say the same, each for all $x$ and $y$ in $U$: $f$ is convex;
+**Claim** `optim.convex-gradient`. Let $f$ have continuous partial derivatives on an open convex set $U$. These say the
+same, each for all $x$ and $y$ in $U$: $f$ is convex;
 
 $$
 \begin{aligned}
@@ -139,10 +140,10 @@ $(1 - w)(x - z) + w (y - z) = z - z = 0$, and the chord is left. If $x \ne y$, $
 chord. Conversely, let $f$ be strictly convex and $z = x + \frac12 u$ the middle. Then $2 f(z) < f(x) + f(y)$, and by
 (E5) $f(z) \ge f(x) + \frac12 \nabla f(x) \cdot u$; together $f(y) > f(x) + \nabla f(x) \cdot u$. $\blacksquare$
 
-**Claim** `optim.convex-minimum`. Let $f$ be convex, with continuous partial derivatives on $U$, and $x$ in $U$. Then
-$\nabla f(x) = 0$ exactly if $f(x) \le f(y)$ for all $y$ in $U$. It is enough that $f(x) \le f(y)$ for the $y$ of a ball
-around $x$. The points where $f$ is smallest are a convex set (which may be empty), and if $f$ is strictly convex there
-is at most one.
+**Claim** `optim.convex-minimum`. Let $f$ be convex, with continuous partial derivatives, on an open convex set $U$, and
+$x$ in $U$. Then $\nabla f(x) = 0$ exactly if $f(x) \le f(y)$ for all $y$ in $U$. It is enough that $f(x) \le f(y)$ for
+the $y$ of a ball around $x$. The points where $f$ is smallest are a convex set (which may be empty), and if $f$ is
+strictly convex there is at most one.
 
 **Proof.** If $\nabla f(x) = 0$, (E5) is $f(y) \ge f(x)$. Conversely, let $x$ be smallest in a ball. The quotients
 $\frac1t \big( f(x + t e_i) - f(x) \big)$ are at least $0$ for small $t > 0$ and at most $0$ for $t < 0$, so their limit
@@ -169,8 +170,8 @@ $\psi'(t) = \big( \nabla f(x + t u) - \nabla f(x) \big) \cdot u$ by `markov.slop
 $\frac{L}{2} |u|^2 t^2$. Both vanish at $t = 0$, so (E4) of `fp_markov.mathematics` gives
 $|\psi(1)| \le \frac{L}{2} |u|^2$. $\blacksquare$
 
-The upper half of (E8) is the **descent lemma**. Every rate of convergence in this chapter starts from it. A first use:
-where the gradient is long, the function has far to fall.
+The upper half of (E8) is the **descent lemma**. Every rate for smooth functions in this chapter starts from it. A first
+use: where the gradient is long, the function has far to fall.
 
 **Claim** `optim.gradient-gap`. Let the upper half of (E8) hold with $L > 0$, and let $f(y) \ge m$ for all $y$. Then
 $|\nabla f(x)|^2 \le 2 L\, (f(x) - m)$ for every $x$.
@@ -179,8 +180,8 @@ $|\nabla f(x)|^2 \le 2 L\, (f(x) - m)$ for every $x$.
 $m \le f(y) \le f(x) - \frac1L |\nabla f(x)|^2 + \frac{1}{2L} |\nabla f(x)|^2 = f(x) - \frac{1}{2L} |\nabla f(x)|^2$.
 $\blacksquare$
 
-**Claim** `optim.cocoercive`. Let $f$ be convex on $\mathbb{R}^n$, with continuous partial derivatives, and let the upper
-half of (E8) hold with $L > 0$. Then for all $x$ and $y$
+**Claim** `optim.cocoercive`. Let $f$ be convex on $\mathbb{R}^n$, with continuous partial derivatives, and let the
+upper half of (E8) hold with $L > 0$. Then for all $x$ and $y$
 
 $$
 \begin{aligned}
@@ -194,9 +195,9 @@ and $f$ is smooth with the constant $L$.
 **Proof.** Fix $x$ and let $h(z) = f(z) - \nabla f(x) \cdot z$. A linear term changes neither side of (E5) against the
 other, nor of (E8): $h$ is convex, and the upper half of (E8) holds for it. Its gradient
 $\nabla h(z) = \nabla f(z) - \nabla f(x)$ vanishes at $x$, so $h \ge h(x)$ by `optim.convex-minimum`, and
-`optim.gradient-gap` at the point $y$ with $m = h(x)$ says $|\nabla h(y)|^2 \le 2L\, (h(y) - h(x))$. Written out, this is
-(E9). Add (E9) to itself with $x$ and $y$ exchanged: (E10). By `autograd.cauchy-schwarz` the right side of (E10) is at
-most $|\nabla f(y) - \nabla f(x)|\, |y - x|$; divide by $\frac1L |\nabla f(y) - \nabla f(x)|$, if it is not zero, and
+`optim.gradient-gap` at the point $y$ with $m = h(x)$ says $|\nabla h(y)|^2 \le 2L\, (h(y) - h(x))$. Written out, this
+is (E9). Add (E9) to itself with $x$ and $y$ exchanged: (E10). By `autograd.cauchy-schwarz` the right side of (E10) is
+at most $|\nabla f(y) - \nabla f(x)|\, |y - x|$; divide by $\frac1L |\nabla f(y) - \nabla f(x)|$, if it is not zero, and
 (E7) is left. $\blacksquare$
 
 Without convexity (E9) fails: $f(x) = -\frac12 x^2$ is smooth with $L = 1$, and from $x = 0$ the inequality would read
@@ -216,11 +217,11 @@ f(y) &\ge f(x) + \nabla f(x) \cdot (y - x) + \tfrac{\mu}{2}\, |y - x|^2, &\text{
 \end{aligned}
 $$
 
-$f$ is smallest at exactly one point $x^*$. With $f^* = f(x^*)$, for every $x$
+$f$ is smallest at exactly one point $x^\star$. With $f^\star = f(x^\star)$, for every $x$
 
 $$
-\tfrac{\mu}{2}\, |x - x^*|^2 \le f(x) - f^* \le \tfrac{1}{2\mu}\, |\nabla f(x)|^2, \qquad
-\mu\, |x - x^*| \le |\nabla f(x)|. \qquad \text{(E13)}
+\tfrac{\mu}{2}\, |x - x^\star|^2 \le f(x) - f^\star \le \tfrac{1}{2\mu}\, |\nabla f(x)|^2, \qquad
+\mu\, |x - x^\star| \le |\nabla f(x)|. \qquad \text{(E13)}
 $$
 
 If $f$ is smooth with the constant $L$ too, then $\mu \le L$. Conversely, (E11) for all $x$ and $y$ makes $f$ strongly
@@ -232,22 +233,21 @@ By `optim.convex-gradient` each says that $h$ is convex.
 
 *There is a smallest value.* By (E11) from $x = 0$, $f(y) \ge f(0) - |\nabla f(0)|\, |y| + \frac{\mu}{2} |y|^2$, which
 is above $f(0)$ for $|y| > R = 2\, |\nabla f(0)| / \mu$. On the closed bounded set $|y| \le R$ the continuous $-f$ takes
-a largest value by `neural.maximum`; there $f$ is smallest, also against the points outside, where $f > f(0)$.
-*There is one.* By (E11), (E5) is strict for $x \ne y$; apply `optim.convex-minimum`. It says that
-$\nabla f(x^*) = 0$, too, and (E11) from $x^*$ is the first inequality of (E13). For the second complete the square in
-(E11):
+a largest value by `neural.maximum`; there $f$ is smallest, also against the points outside, where $f > f(0)$. *There is
+one.* By (E11), (E5) is strict for $x \ne y$; apply `optim.convex-minimum`. It says that $\nabla f(x^\star) = 0$, too,
+and (E11) from $x^\star$ is the first inequality of (E13). For the second complete the square in (E11):
 
 $$
 f(y) \ge f(x) + \tfrac{\mu}{2} \big| (y - x) + \tfrac1\mu \nabla f(x) \big|^2 - \tfrac{1}{2\mu} |\nabla f(x)|^2
   \ge f(x) - \tfrac{1}{2\mu} |\nabla f(x)|^2,
 $$
 
-and let $y = x^*$. For the third, (E12) with $y = x^*$ and `autograd.cauchy-schwarz` give
-$\mu\, |x - x^*|^2 \le \nabla f(x) \cdot (x - x^*) \le |\nabla f(x)|\, |x - x^*|$. Last, for $x \ne y$, (E12),
-`autograd.cauchy-schwarz` and (E7) give $\mu\, |y - x|^2 \le L\, |y - x|^2$. $\blacksquare$
+and let $y = x^\star$. For the third, (E12) with $y = x^\star$ and `autograd.cauchy-schwarz` give
+$\mu\, |x - x^\star|^2 \le \nabla f(x) \cdot (x - x^\star) \le |\nabla f(x)|\, |x - x^\star|$. Last, for $x \ne y$,
+(E12), `autograd.cauchy-schwarz` and (E7) give $\mu\, |y - x|^2 \le L\, |y - x|^2$. $\blacksquare$
 
-The middle of (E13), $|\nabla f(x)|^2 \ge 2 \mu\, (f(x) - f^*)$, is the **Polyak-Łojasiewicz inequality**, PL for short.
-It needs neither convexity nor a single minimum, and it is all that a linear rate asks for. The quotient
+The middle of (E13), $|\nabla f(x)|^2 \ge 2 \mu\, (f(x) - f^\star)$, is the **Polyak-Łojasiewicz inequality**, PL for
+short. It needs neither convexity nor a single minimum, and it is all that a linear rate asks for. The quotient
 $\kappa = L / \mu$, at least $1$, is the **condition number**: how much steeper the steepest direction is than the
 flattest.
 
@@ -257,9 +257,10 @@ then for all $x$ and $y$, with $v = y - x$ and $w = \nabla f(y) - \nabla f(x)$,
 $$|w|^2 + \mu L\, |v|^2 \le (L + \mu)\, (w \cdot v). \qquad \text{(E14)}$$
 
 **Proof.** If $\mu = L$, add $L$ times (E10) and $L$ times (E12). Otherwise let $h(x) = f(x) - \frac{\mu}{2} |x|^2$,
-which is convex. In (E8) for $f$, subtracting $\frac{\mu}{2} |y|^2 - \frac{\mu}{2} |x|^2 - \mu\, x \cdot (y - x) =
-\frac{\mu}{2} |y - x|^2$ leaves the upper half of (E8) for $h$ with the constant $L - \mu > 0$. So `optim.cocoercive`
-holds for $h$, whose gradients differ by $w - \mu v$: multiplied by $L - \mu$, (E10) is
+which is convex. In (E8) for $f$, subtracting
+$\frac{\mu}{2} |y|^2 - \frac{\mu}{2} |x|^2 - \mu\, x \cdot (y - x) = \frac{\mu}{2} |y - x|^2$ leaves the upper half of
+(E8) for $h$ with the constant $L - \mu > 0$. So `optim.cocoercive` holds for $h$, whose gradients differ by
+$w - \mu v$: multiplied by $L - \mu$, (E10) is
 
 $$
 \begin{aligned}
@@ -271,9 +272,9 @@ $$
 
 ## Where the constants come from
 
-**Claim** `optim.hessian-bounds`. Let $f$ have continuous partial derivatives up to order two on $\mathbb{R}^n$, with the
-Hessian $H(x)$. For any number $m$, $f(x) - \frac{m}{2} |x|^2$ is convex exactly if all eigenvalues of all $H(x)$ are at
-least $m$. (E7) holds exactly if they all lie in $[-L, L]$.
+**Claim** `optim.hessian-bounds`. Let $f$ have continuous partial derivatives up to order two on $\mathbb{R}^n$, with
+the Hessian $H(x)$. For any number $m$, $f(x) - \frac{m}{2} |x|^2$ is convex exactly if all eigenvalues of all $H(x)$
+are at least $m$. (E7) holds exactly if they all lie in $[-L, L]$.
 
 **Proof.** $H(x)$ is symmetric by `autograd.mixed-partials`. The Hessian of $h(x) = f(x) - \frac{m}{2} |x|^2$ is
 $H(x) - m I$, with the eigenvalues $\lambda_i - m$. If none is negative anywhere, $h$ is convex by `neural.semidefinite`
@@ -289,9 +290,9 @@ direction of $\nabla f(y) - \nabla f(x)$ this is (E7). Conversely, let $H(x)\, q
 $\frac1t |\nabla f(x + t q) - \nabla f(x)| \le L$ for $t > 0$; as $t \to 0$ the left side tends to
 $|H(x)\, q| = |\lambda|$. $\blacksquare$
 
-So a quadratic function $\frac12 (x - x^*) \cdot S (x - x^*)$, whose Hessian is $S$ everywhere, is strongly convex with
-the smallest eigenvalue of $S$, if it is positive, and smooth with the largest. `fp_optim.problems` has functions of
-which the best constants are known exactly.
+So a quadratic function $\frac12 (x - x^\star) \cdot S (x - x^\star)$, whose Hessian is $S$ everywhere, is strongly
+convex with the smallest eigenvalue of $S$, if it is positive, and smooth with the largest. `fp_optim.problems` has
+functions of which the best constants are known exactly.
 
 ## In practice
 

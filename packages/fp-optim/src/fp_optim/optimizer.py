@@ -30,6 +30,9 @@ one differs from the rest. `lr_scale` multiplies the rate, whatever the schedule
 norm's gain, a bias, anything with a single axis sets a scale or an offset, for which zero is no neutral value. So
 `weight_decay` holds for what `decay(name, array)` says, by default for arrays of two axes or more.
 
+A rule may be defined with the decay beside it, $w \leftarrow (1 - \eta \lambda) w$, or with $\lambda w$, the gradient
+of the penalty $\frac12 \lambda |w|^2$, added to the gradient that it is given: `PENALTY` says which.
+
 ## What is remembered
 
 `state_dict` gives it as named arrays, the number of steps among them: a run that is stopped, loaded and continued makes
@@ -89,8 +92,8 @@ class Optimizer:
     """
     A rule for steps of named arrays, in place.
 
-    A subclass names the arrays that it keeps for each parameter in `STATE`, checks its settings in `check`, and
-    defines `update`, the rule for a piece.
+    A subclass names the arrays that it keeps for each parameter in `STATE`, checks its settings in `check`, says in
+    `PENALTY` whether its decay goes into the gradient, and defines `update`, the rule for a piece.
 
     Parameters
     ----------
@@ -121,6 +124,7 @@ class Optimizer:
     """
 
     STATE: tuple[str, ...] = ()
+    PENALTY = False
 
     def __init__(
         self,
@@ -154,7 +158,7 @@ class Optimizer:
         self.state: dict[str, dict[str, np.ndarray]] = {
             key: {name: np.zeros_like(array) for name, array in parameters.items()} for key in self.STATE
         }
-        self._scratch = {array.dtype: np.empty(CHUNK, dtype=array.dtype) for array in parameters.values()}
+        self._scratch = {array.dtype: np.empty((2, CHUNK), dtype=array.dtype) for array in parameters.values()}
         self._step = np.zeros((), dtype=np.int64)
 
     @property
@@ -212,11 +216,13 @@ class Optimizer:
         t = int(self._step)
         for name, parameter in self.parameters.items():
             options = dict(self.options[name])
-            rate, scratch = lr * options.pop("lr_scale"), self._scratch[parameter.dtype]
-            keep = 1 - rate * options.pop("weight_decay")
+            rate, decay = lr * options.pop("lr_scale"), options.pop("weight_decay")
+            scratch, total = self._scratch[parameter.dtype]
             for p, g, *state in pieces(parameter, grads[name], *(self.state[key][name] for key in self.STATE)):
-                if keep != 1:
-                    p *= keep
+                if decay and self.PENALTY:
+                    g = np.add(g, np.multiply(p, decay, out=total[: p.size]), out=total[: p.size])
+                elif decay:
+                    p *= 1 - rate * decay
                 self.update(t, rate, p, g, scratch[: p.size], *state, **options)
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -12,17 +12,19 @@ You need: `fp_optim.norms`, the sigmoid and softplus from `fp_autograd.calculus`
 
 Choose the eigenvalues and turn them: $S = Q \Lambda Q^\top$ with an orthogonal $Q$, and
 
-$$f(x) = \tfrac12\, (x - x^*) \cdot S\, (x - x^*) = \tfrac12 \sum_i \lambda_i c_i^2, \qquad c = Q^\top (x - x^*).
-\qquad \text{(E1)}$$
+$$
+f(x) = \tfrac12\, (x - x^\star) \cdot S\, (x - x^\star) = \tfrac12 \sum_i \lambda_i c_i^2, \qquad
+  c = Q^\top (x - x^\star). \qquad \text{(E1)}
+$$
 
 **Claim** `optim.quadratic-constants`. Let $\lambda_1 \ge \dots \ge \lambda_n \ge 0$ and $\lambda_1 > 0$. The gradient
-of (E1) is $S (x - x^*)$ and the smallest value is $0$, at $x^*$. $\lambda_1$ is the smallest number with which $f$ is
-smooth. If $\lambda_n > 0$, it is the largest with which $f$ is strongly convex; if $\lambda_n = 0$, there is none, but
-PL holds with the smallest $\lambda_i$ that is positive.
+of (E1) is $S (x - x^\star)$ and the smallest value is $0$, at $x^\star$. $\lambda_1$ is the smallest number with which
+$f$ is smooth. If $\lambda_n > 0$, it is the largest with which $f$ is strongly convex; if $\lambda_n = 0$, there is
+none, but PL holds with the smallest $\lambda_i$ that is positive.
 
-**Proof.** The gradient is $\frac12 (S + S^\top)(x - x^*)$ by `autograd.trace-gradient`, and $S$ is symmetric. No term
-of (E1) is negative, and all vanish at $x^*$. The Hessian is $S$ everywhere, so `optim.hessian-bounds` gives the
-constants, the best ones because it says exactly. For PL let $\mu$ be the smallest positive eigenvalue. In each term
+**Proof.** The gradient is $\frac12 (S + S^\top)(x - x^\star)$ by `autograd.trace-gradient`, and $S$ is symmetric. No
+term of (E1) is negative, and all vanish at $x^\star$. The Hessian is $S$ everywhere, so `optim.hessian-bounds` gives
+the constants, the best ones because it says exactly. For PL let $\mu$ be the smallest positive eigenvalue. In each term
 $\lambda_i^2 \ge \mu \lambda_i$, also for $\lambda_i = 0$, and so
 $|\nabla f(x)|^2 = |Q \Lambda c|^2 = \sum_i \lambda_i^2 c_i^2 \ge \mu \sum_i \lambda_i c_i^2 = 2 \mu\, f(x)$.
 $\blacksquare$
@@ -67,9 +69,9 @@ eigenvalue of $\frac1N \sum_i a_i a_i^\top$, some $a_i \ne 0$ and $\lambda \ge 0
 $L = \frac14 \ell + \lambda$ is the smallest number with which it is smooth. If $\lambda > 0$ it is strongly convex with
 the constant $\lambda$; if moreover no $a_i$ is zero, no larger number serves.
 
-**Proof.** Softplus has the slope $\sigma$ and $\sigma$ the slope $\sigma(m)\, \sigma(-m)$, by
-`autograd.softplus-slope` and `autograd.sigmoid-slope`; with `autograd.jacobian-chain`, as $m_i$ has the gradient
-$y_i a_i$ and $y_i^2 = 1$, these give (E4) and (E5). For $|u| = 1$
+**Proof.** Softplus has the slope $\sigma$ and $\sigma$ the slope $\sigma(m)\, \sigma(-m)$, by `autograd.softplus-slope`
+and `autograd.sigmoid-slope`; with `autograd.jacobian-chain`, as $m_i$ has the gradient $y_i a_i$ and $y_i^2 = 1$, these
+give (E4) and (E5). For $|u| = 1$
 
 $$u \cdot H(w)\, u = \frac1N \sum_i \sigma(m_i)\, \sigma(-m_i)\, (a_i \cdot u)^2 + \lambda. \qquad \text{(E6)}$$
 
@@ -93,8 +95,8 @@ The penalty stops that: with $\lambda > 0$ there is exactly one minimum, by `opt
 ## The minimum, to the last digit
 
 There is no formula for the minimum of (E3). **Newton's step** goes to the minimum of the parabola that has the value,
-the slope and the curvature of $f$ at $w$. With $g = \nabla f(w)$, the parabola
-$f(w) + g \cdot d + \frac12 d \cdot H d$ has the gradient $g + H d$ in $d$, so the step is
+the slope and the curvature of $f$ at $w$. With $g = \nabla f(w)$, the parabola $f(w) + g \cdot d + \frac12 d \cdot H d$
+has the gradient $g + H d$ in $d$, so the step is
 
 $$w \leftarrow w - t\, H(w)^{-1} g, \qquad \text{(E7)}$$
 
@@ -104,23 +106,25 @@ $$f(w - t\, H^{-1} g) \le f(w) - \tfrac{t}{4}\; g \cdot H^{-1} g. \qquad \text{(
 
 **Claim** `optim.newton-halving`. Let $f$ have continuous partial derivatives up to order two, and let all eigenvalues
 of all its Hessians lie in $[\mu, L]$, $\mu > 0$. Then (E8) is met by a $t \ge \frac{3 \mu}{4 L}$, and each step (E7)
-brings $f - f^*$ down to at most $1 - \frac38 \big( \frac{\mu}{L} \big)^2$ of what it was.
+brings $f - f^\star$ down to at most $1 - \frac38 \big( \frac{\mu}{L} \big)^2$ of what it was.
 
-**Proof.** $H$ has no eigenvalue zero, so $d = H^{-1} g$ exists, and $g \cdot d = d \cdot H d \ge \mu\, |d|^2$ by
-`optim.spectral-norm`. By `optim.hessian-bounds` and `optim.smooth-bound`
+**Proof.** By `optim.hessian-bounds` $f$ is strongly convex, so there is an $f^\star$, and smooth. $H$ has no eigenvalue
+zero, so $d = H^{-1} g$ exists, and $g \cdot d = d \cdot H d \ge \mu\, |d|^2$ by `optim.spectral-norm`. By
+`optim.hessian-bounds` and `optim.smooth-bound`
 
 $$
-f(w - t d) \le f(w) - t\, g \cdot d + \tfrac{L}{2} t^2 |d|^2 \le f(w) - t\, \big( 1 - \tfrac{L t}{2 \mu} \big)\, g \cdot d.
+f(w - t d) \le f(w) - t\, g \cdot d + \tfrac{L}{2} t^2 |d|^2
+  \le f(w) - t\, \big( 1 - \tfrac{L t}{2 \mu} \big)\, g \cdot d.
 $$
 
 For $t \le \frac{3 \mu}{2 L}$ the bracket is at least $\frac14$, which is (E8). If $t = 1$ does not meet (E8), the first
 $t$ that does is more than half of $\frac{3 \mu}{2 L}$, since twice that $t$ failed; and $\mu \le L$. The inverse of $H$
 has the eigenvalues $1 / \lambda_i \ge \frac1L$, so $g \cdot H^{-1} g \ge \frac1L |g|^2$, and by (E13) of
-`fp_optim.norms` $|g|^2 \ge 2 \mu\, (f(w) - f^*)$. So $f$ falls by at least
-$\frac14 \cdot \frac{3 \mu}{4 L} \cdot \frac1L \cdot 2 \mu\, (f(w) - f^*)$. $\blacksquare$
+`fp_optim.norms` $|g|^2 \ge 2 \mu\, (f(w) - f^\star)$. So $f$ falls by at least
+$\frac14 \cdot \frac{3 \mu}{4 L} \cdot \frac1L \cdot 2 \mu\, (f(w) - f^\star)$. $\blacksquare$
 
-This proves that it arrives; it does so much faster. Near the minimum the parabola *is* the function, nearly, and each
-step squares the error. From $w = 0$ the gradients have the lengths
+This proves that it arrives; it does so much faster, which is seen here and not proven. Near the minimum the parabola
+*is* the function, nearly, and each step squares the error. From $w = 0$ the gradients have the lengths
 
 >>> problem = logistic_regression(*logistic_data(np.random.default_rng(0)), penalty=1e-3)
 >>> path = newton(problem.f, problem.grad, problem.hessian, np.zeros(7))
@@ -199,7 +203,7 @@ class Problem:
 def quadratic(
     eigenvalues: Float[np.ndarray, " n"], rng: np.random.Generator | None = None, minimiser: Vector | None = None
 ) -> Problem:
-    """
+    r"""
     The quadratic function (E1) with a given spectrum.
 
     Parameters
@@ -209,7 +213,7 @@ def quadratic(
     rng
         Draws the eigenvectors, as the columns of an orthogonal matrix; the coordinate axes if not given.
     minimiser
-        $x^*$; zero if not given.
+        $x^\star$; zero if not given.
 
     Returns
     -------

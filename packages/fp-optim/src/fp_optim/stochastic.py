@@ -8,7 +8,7 @@ You need: `fp_optim.norms` for smooth and convex functions, means and variances 
 
 ## Noise
 
-$f$ has a smallest value $f^*$, and $w_0$ and the rates $\eta_t > 0$ are chosen beforehand. The steps are
+$f$ has a smallest value $f^\star$, and $w_0$ and the rates $\eta_t > 0$ are chosen beforehand. The steps are
 
 $$w_{t+1} = w_t - \eta_t\, g_t, \qquad g_t = \nabla f(w_t) + \xi_t, \qquad t = 0, 1, \dots \qquad \text{(E1)}$$
 
@@ -35,31 +35,32 @@ $|u + c\, \xi_t|^2 = |u|^2 + 2 c\, u \cdot \xi_t + c^2 |\xi_t|^2$. $\blacksquare
 
 ## One step
 
-Write $D_t = \mathbb{E} |w_t - w^*|^2$ and $F_t = \mathbb{E} f(w_t) - f^*$ for a minimiser $w^*$, and $r = |w_0 - w^*|$.
+Write $D_t = \mathbb{E} |w_t - w^\star|^2$ and $F_t = \mathbb{E} f(w_t) - f^\star$ for a minimiser $w^\star$, and
+$r = |w_0 - w^\star|$.
 
-**Claim** `optim.sgd-step`. Let $f$ be smooth with the constant $L > 0$ and convex, with a minimiser $w^*$, or strongly
-convex with the constant $\mu$; in the first case put $\mu = 0$. Under (E2)
+**Claim** `optim.sgd-step`. Let $f$ be smooth with the constant $L > 0$ and convex, with a minimiser $w^\star$, or
+strongly convex with the constant $\mu$; in the first case put $\mu = 0$. Under (E2)
 
 $$D_{t+1} \le (1 - \eta_t \mu)\, D_t - 2 \eta_t\, (1 - \eta_t L)\, F_t + \eta_t^2 \sigma^2. \qquad \text{(E3)}$$
 
-**Proof.** Let $u = w_t - w^* - \eta_t \nabla f(w_t)$, so that $w_{t+1} - w^* = u - \eta_t \xi_t$ and, by
+**Proof.** Let $u = w_t - w^\star - \eta_t \nabla f(w_t)$, so that $w_{t+1} - w^\star = u - \eta_t \xi_t$ and, by
 `optim.noise-split`, $D_{t+1} \le \mathbb{E} |u|^2 + \eta_t^2 \sigma^2$. Here
 
-$$|u|^2 = |w_t - w^*|^2 - 2 \eta_t\, \nabla f(w_t) \cdot (w_t - w^*) + \eta_t^2\, |\nabla f(w_t)|^2.$$
+$$|u|^2 = |w_t - w^\star|^2 - 2 \eta_t\, \nabla f(w_t) \cdot (w_t - w^\star) + \eta_t^2\, |\nabla f(w_t)|^2.$$
 
-`optim.convex-gradient`, or `optim.strong-convexity`, with $x = w_t$ and $y = w^*$ says
-$\nabla f(w_t) \cdot (w_t - w^*) \ge f(w_t) - f^* + \frac{\mu}{2} |w_t - w^*|^2$, and `optim.gradient-gap` that
-$|\nabla f(w_t)|^2 \le 2 L\, (f(w_t) - f^*)$. Insert both and take the mean. $\blacksquare$
+`optim.convex-gradient`, or `optim.strong-convexity`, with $x = w_t$ and $y = w^\star$ says
+$\nabla f(w_t) \cdot (w_t - w^\star) \ge f(w_t) - f^\star + \frac{\mu}{2} |w_t - w^\star|^2$, and `optim.gradient-gap`
+that $|\nabla f(w_t)|^2 \le 2 L\, (f(w_t) - f^\star)$. Insert both and take the mean. $\blacksquare$
 
 So the noise adds $\eta^2 \sigma^2$ to a squared distance that the gradient shortens by something of order $\eta$. A
-small rate makes the first negligible beside the second. All of what follows is this.
+small rate makes the first negligible beside the second. All that follows is made of this.
 
 ## Convex functions
 
 **Claim** `optim.sgd-convex`. Let $f$ be convex and smooth with the constant $L > 0$, with a minimiser, and (E2) hold.
 With a constant $\eta < 1 / L$ the average $\bar w = \frac1T \sum_{t < T} w_t$ has
 
-$$\mathbb{E} f(\bar w) - f^* \le \frac{1}{2 (1 - \eta L)} \Big( \frac{r^2}{\eta T} + \eta \sigma^2 \Big).
+$$\mathbb{E} f(\bar w) - f^\star \le \frac{1}{2 (1 - \eta L)} \Big( \frac{r^2}{\eta T} + \eta \sigma^2 \Big).
 \qquad \text{(E4)}$$
 
 If $r, \sigma > 0$, then with $\eta = \min \big( \frac{1}{2L}, \frac{r}{\sigma \sqrt T} \big)$ it is at most
@@ -68,8 +69,8 @@ $\frac{2 L r^2}{T} + \frac{2 r \sigma}{\sqrt T}$.
 **Proof.** Sum (E3) with $\mu = 0$ over $t < T$. The $D_t$ in between cancel:
 $2 \eta (1 - \eta L) \sum_{t < T} F_t \le D_0 - D_T + T \eta^2 \sigma^2 \le r^2 + T \eta^2 \sigma^2$. Divide by
 $2 \eta (1 - \eta L)\, T > 0$. By `markov.jensen` for $-f$, $f(\bar w) \le \frac1T \sum_t f(w_t)$, whose mean is
-$f^* + \frac1T \sum_t F_t$. For the second part, $2 (1 - \eta L) \ge 1$. Of two positive numbers the larger is at most
-the sum, so $\frac1\eta \le 2L + \frac{\sigma \sqrt T}{r}$ and
+$f^\star + \frac1T \sum_t F_t$. For the second part, $2 (1 - \eta L) \ge 1$. Of two positive numbers the larger is at
+most the sum, so $\frac1\eta \le 2L + \frac{\sigma \sqrt T}{r}$ and
 $\frac{r^2}{\eta T} \le \frac{2 L r^2}{T} + \frac{r \sigma}{\sqrt T}$; and $\eta \sigma^2 \le \frac{r \sigma}{\sqrt T}$.
 $\blacksquare$
 
@@ -161,13 +162,13 @@ s (s - 1)\, D_{t+1} &\le (s - 1)(s - 2)\, D_t + \frac{4 \sigma^2}{\mu^2} \cdot \
 \end{aligned}
 $$
 
-The left side is $A_{t+1}$ if $A_t = (t + k - 1)(t + k - 2)\, D_t$, and the right side is
-$A_t + 4 \sigma^2 / \mu^2$. So $A_T \le A_0 + 4 T \sigma^2 / \mu^2$, and $T + k - 2 \ge 2 L / \mu - 1 > 0$. The second
-part is `optim.smooth-bound` at $x = w^*$, where the gradient vanishes (`optim.convex-minimum`). $\blacksquare$
+The left side is $A_{t+1}$ if $A_t = (t + k - 1)(t + k - 2)\, D_t$, and the right side is $A_t + 4 \sigma^2 / \mu^2$. So
+$A_T \le A_0 + 4 T \sigma^2 / \mu^2$, and $T + k - 2 \ge 2 L / \mu - 1 > 0$. The second part is `optim.smooth-bound` at
+$x = w^\star$, where the gradient vanishes (`optim.convex-minimum`). $\blacksquare$
 
-The start is forgotten like $1 / T^2$, the noise like $4 \sigma^2 / (\mu^2 T)$. But $\mu$ has to be known. At
-rates that are twenty times smaller a million steps get nowhere on $\frac{\mu}{2} w^2$, even without noise; $w$ has been
-multiplied by
+The start is forgotten like $1 / T^2$, the noise like $4 \sigma^2 / (\mu^2 T)$. But $\mu$ has to be known. At rates that
+are twenty times smaller a million steps get nowhere on $\frac{\mu}{2} w^2$, even without noise; $w$ has been multiplied
+by
 
 >>> [float(np.prod(1 - c / np.arange(4, 10**6)).round(3)) for c in (2, 0.1)]
 [0.0, 0.284]
@@ -230,14 +231,14 @@ have the means $|g|^2$ and $\operatorname{tr} \Sigma$. It does not matter whethe
 $\mathbb{E} |G_i|^2 = |g|^2 + \operatorname{tr} \Sigma / B_i$. The mean is linear, so the two numerators have the means
 $(B_2 - B_1)\, |g|^2$ and $(1 / B_1 - 1 / B_2) \operatorname{tr} \Sigma$. $\blacksquare$
 
-Accumulated micro-batches give both for nothing: each is a small batch, their mean the large one. $\mathcal{S} /
-\mathcal{G}$ is not unbiased, so average both over many steps first and divide then.
+Accumulated micro-batches give both for nothing: each is a small batch, their mean the large one.
+$\mathcal{S} / \mathcal{G}$ is not unbiased, so average both over many steps first and divide then.
 
 ## A larger batch, a larger rate
 
-**Claim** `optim.linear-scaling`. Let $g_0, \dots, g_{K-1}$ be the gradients of $K$ batches of one size, as functions
-of $w$, with $|g_k(x) - g_k(y)| \le L\, |x - y|$ and $|g_k| \le G$. The $K$ steps $w_{k+1} = w_k - \eta\, g_k(w_k)$ and
-the single step $w' = w_0 - K \eta \cdot \frac1K \sum_k g_k(w_0)$ on all examples, at the $K$-fold rate, end at most
+**Claim** `optim.linear-scaling`. Let $g_0, \dots, g_{K-1}$ be the gradients of $K$ batches of one size, as functions of
+$w$, with $|g_k(x) - g_k(y)| \le L\, |x - y|$ and $|g_k| \le G$. The $K$ steps $w_{k+1} = w_k - \eta\, g_k(w_k)$ and the
+single step $w' = w_0 - K \eta \cdot \frac1K \sum_k g_k(w_0)$ on all examples, at the $K$-fold rate, end at most
 $\frac12 K (K - 1)\, \eta^2 L G$ apart.
 
 **Proof.** $|w_k - w_0| \le k \eta G$, so $|g_k(w_k) - g_k(w_0)| \le L k \eta G$. The difference of the two ends is
@@ -281,17 +282,16 @@ Instead of lowering the rate one can average. With $0 \le \beta < 1$, for $t = 1
 
 $$a_t = a_{t-1} + c_t\, (w_t - a_{t-1}), \qquad c_t = \frac{1 - \beta}{1 - \beta^t}. \qquad \text{(E14)}$$
 
-**Claim** `optim.weight-average`. Whatever $a_0$ is,
-$a_t = \frac{1 - \beta}{1 - \beta^t} \sum_{s=1}^t \beta^{t-s} w_s$, and these weights sum to one.
+**Claim** `optim.weight-average`. Whatever $a_0$ is, $a_t = \frac{1 - \beta}{1 - \beta^t} \sum_{s=1}^t \beta^{t-s} w_s$,
+and these weights sum to one.
 
 **Proof.** $c_1 = 1$, so $a_1 = w_1$, as stated. Let $N_t = 1 - \beta^t$ and multiply (E14) by it: since
 $N_t - (1 - \beta) = \beta - \beta^t = \beta N_{t-1}$, $N_t a_t = \beta\, N_{t-1} a_{t-1} + (1 - \beta)\, w_t$. If the
-statement holds for $t - 1$, the right side is
-$(1 - \beta) \sum_{s < t} \beta^{t-s} w_s + (1 - \beta)\, w_t$. The sum of the weights is
-$\frac{1 - \beta}{1 - \beta^t} \sum_{j < t} \beta^j = 1$. $\blacksquare$
+statement holds for $t - 1$, the right side is $(1 - \beta) \sum_{s < t} \beta^{t-s} w_s + (1 - \beta)\, w_t$. The sum
+of the weights is $\frac{1 - \beta}{1 - \beta^t} \sum_{j < t} \beta^j = 1$. $\blacksquare$
 
-So it never leans towards the weights at the start, as a plain mean $\beta a_{t-1} + (1 - \beta) w_t$ from $a_0 = 0$
-or $a_0 = w_0$ does.
+So it never leans towards the weights at the start, as a plain mean $\beta a_{t-1} + (1 - \beta) w_t$ from $a_0 = 0$ or
+$a_0 = w_0$ does.
 
 **Claim** `optim.average-noise`. In the situation of `optim.sgd-floor-exact`,
 
@@ -304,8 +304,8 @@ $$
 $e = q e + d$, $|e_{t+1} - e| \le |q|\, |e_t - e| + |d_t - d|$, and as in the proof of `optim.robbins-monro`, for every
 $\varepsilon$ from some $t$ on $|d_t - d| \le (1 - |q|)\, \varepsilon$ and
 $|e_{t+1} - e| - \varepsilon \le |q|\, (|e_t - e| - \varepsilon)$. Now let $b_t = N_t a_t$, so that
-$b_{t+1} = \beta b_t + (1 - \beta)\, w_{t+1}$, and $w_{t+1} = \rho w_t - \eta \xi_t$, where $b_t$ depends on the past
-of $\xi_t$ only. Write $V_t = \mathbb{E} w_t^2 \to v$, by (E7). By `optim.noise-split`
+$b_{t+1} = \beta b_t + (1 - \beta)\, w_{t+1}$, and $w_{t+1} = \rho w_t - \eta \xi_t$, where $b_t$ depends on the past of
+$\xi_t$ only. Write $V_t = \mathbb{E} w_t^2 \to v$, by (E7). By `optim.noise-split`
 $\mathbb{E}\, b_t w_{t+1} = \rho\, \mathbb{E}\, b_t w_t$, and so
 
 $$
@@ -458,7 +458,8 @@ def sgd_floor_bound(*, mu: float, L: float, r: float | int, sigma: float | int, 
 
     Examples
     --------
-    >>> [sgd_floor_bound(mu=1.0, L=2.0, r=1.0, sigma=1.0, lr=0.5, n_steps=T) for T in (0, 1, 100)]
+    >>> constants = {"mu": 1.0, "L": 2.0, "r": 1.0, "sigma": 1.0}
+    >>> [sgd_floor_bound(**constants, lr=0.5, n_steps=T) for T in (0, 1, 100)]
     [1.5, 1.0, 0.5]
     """
     if not 0 < lr <= 1 / L:
@@ -541,7 +542,8 @@ def noise_scale(small: float, large: float, n_small: float | int, n_large: float
     Four gradients of single examples, and their mean:
 
     >>> G = np.array([[3.0, 0.0], [1.0, 2.0], [1.0, -2.0], [3.0, 0.0]])
-    >>> noise_scale(float((G**2).sum(axis=1).mean()), float((G.mean(axis=0) ** 2).sum()), 1, 4)
+    >>> small, large = (G**2).sum(axis=1).mean(), (G.mean(axis=0) ** 2).sum()
+    >>> noise_scale(float(small), float(large), n_small=1, n_large=4)
     NoiseScale(signal=3.0, noise=4.0)
     """
     if not 0 < n_small < n_large:

@@ -17,6 +17,21 @@ Both are quadratic, and `optim.quadratic-constants` says all of them: $L = \mu =
 gradient descent at the rate $1$ goes straight to the minimum; $L = 2$ and $\mu = \frac{1}{25}$ in the ravine, of the
 condition number $50$. There the rate has to respect the steep walls, and along the floor it is far too small.
 
+The ravine runs along an axis, which is a gift to rules that treat each coordinate by itself. So it is given a second
+time, turned: `turned` replaces $f$ by $f_Q(w) = f(Q^\top w)$ with a rotation $Q$ (`neural.orthogonal-matrix`).
+
+**Claim** `optim.turned-paths`. Let a rule make $w_{t+1} = w_0 - \sum_{s \le t} c_{t,s}\, g_s$ with numbers $c_{t,s}$
+that do not depend on the gradients $g_s = \nabla f(w_s)$. Then, started at $Q w_0$ on $f_Q$, it makes the points
+$Q w_t$. At fixed rates gradient descent and momentum, with or without Nesterov's correction, are such rules. Sign
+descent, $w_{t+1} = w_t - \eta \operatorname{sign} g_t$ in each coordinate, is not.
+
+**Proof.** By `autograd.jacobian-chain` $\nabla f_Q(w) = Q\, \nabla f(Q^\top w)$. If the points up to $t$ are $Q w_s$,
+the gradients are $Q\, \nabla f(Q^\top Q w_s) = Q g_s$, and the next point is
+$Q w_0 - \sum_s c_{t,s}\, Q g_s = Q w_{t+1}$. A momentum buffer is a sum of gradients with such numbers, and a step of
+momentum combines buffer and gradient with such numbers. Last, let $g_0 = (1, 0)$, and let $Q$ turn by 45 degrees. Both
+entries of $Q g_0$ are positive, so sign descent's first step from $Q w_0$ has the length $\sqrt 2\, \eta$; the one from
+$w_0$, turned, has the length $\eta$, as $\operatorname{sign} 0 = 0$. $\blacksquare$
+
 ## Two wells and the pass between them
 
 $$f(x, y) = \tfrac12 x^2 + \tfrac14 (y^2 - 1)^2. \qquad \text{(E2)}$$
@@ -25,8 +40,8 @@ $$f(x, y) = \tfrac12 x^2 + \tfrac14 (y^2 - 1)^2. \qquad \text{(E2)}$$
 its minimisers, with the value $0$; at the third the Hessian has the eigenvalues $1$ and $-1$.
 
 **Proof.** The gradient is $\big( x,\; y (y^2 - 1) \big)$, zero where $x = 0$ and $y$ is $0$, $1$ or $-1$. (E2) is a sum
-of squares and zero only where $x = 0$ and $y^2 = 1$. The Hessian is diagonal with the entries $1$ and $3 y^2 - 1$, which
-is $-1$ at $y = 0$. $\blacksquare$
+of squares and zero only where $x = 0$ and $y^2 = 1$. The Hessian is diagonal with the entries $1$ and $3 y^2 - 1$; at
+$y = 0$ the second is $-1$. $\blacksquare$
 
 A point like $(0, 0)$ is a **saddle**: a minimum in one direction, a maximum in another.
 
@@ -35,19 +50,22 @@ $y_0 = 0$ it tends to the saddle. From $0 < y_0 \le 1$ it tends to $(0, 1)$, but
 $\ln \frac{1}{2 y_0} / \ln (1 + \eta)$ steps to reach a $y_t \ge \frac12$.
 
 **Proof.** $x_{t+1} = (1 - \eta)\, x_t$ and $y_{t+1} = \varphi(y_t)$ with $\varphi(y) = y\, (1 + \eta - \eta y^2)$; so
-$x_t \to 0$, and $y_t = 0$ for ever if $y_0 = 0$. On $[0, 1]$ the slope $\varphi'(y) = 1 + \eta - 3 \eta y^2$ is at least
-$1 - 2 \eta \ge 0$, so $\varphi$ never falls there (`markov.slope-bound`), and $\varphi(1) = 1$: no $y_t$ exceeds $1$. As
-$\varphi(y) - y = \eta\, y\, (1 - y^2) \ge 0$, the $y_t$ never fall, and being bounded they tend to some $c$ with
-$y_0 \le c \le 1$. $\varphi$ is continuous, so $\varphi(c) = c$, which leaves $c = 1$, since $c > 0$. Last,
+$x_t \to 0$, and $y_t = 0$ for ever if $y_0 = 0$. On $[0, 1]$ the slope $\varphi'(y) = 1 + \eta - 3 \eta y^2$ is at
+least $1 - 2 \eta \ge 0$, so $\varphi$ never falls there (`markov.slope-bound`), and $\varphi(1) = 1$: no $y_t$ exceeds
+$1$. As $\varphi(y) - y = \eta\, y\, (1 - y^2) \ge 0$, the $y_t$ never fall, and being bounded they tend to some $c$
+with $y_0 \le c \le 1$. $\varphi$ is continuous, so $\varphi(c) = c$, which leaves $c = 1$, since $c > 0$. Last,
 $\varphi(y) \le (1 + \eta)\, y$, so $y_t \le (1 + \eta)^t y_0$, and $y_t \ge \frac12$ needs
 $(1 + \eta)^t \ge \frac{1}{2 y_0}$; take logarithms (`markov.log-product`). $\blacksquare$
 
-Nearly every start leaves the saddle (`optim.saddle-escape`), but from close by that takes long: each halving of $y_0$
-costs the same number of steps again. At the rate $0.1$ the claim asks for 138 steps from a millionth:
+On quadratic functions nearly every start leaves the saddle (`optim.saddle-escape`), and here too; but from close by it
+takes long, as each halving of $y_0$ costs the same number of steps again. What the claim asks for at the rate $0.1$,
+from a millionth, and what it takes:
 
+>>> import math
+>>> from fp_optim.optimizer import SGD
 >>> path = trajectory(TWO_WELLS, lambda p: SGD(p, lr=0.1), n_steps=300, start=(1.0, 1e-6))
 >>> math.ceil(math.log(0.5e6) / math.log(1.1)), int(np.argmax(path[:, 1] >= 0.5))
-(138, 140)
+(138, 139)
 
 ## Rosenbrock's valley
 
@@ -66,8 +84,8 @@ $$
 $$
 
 Its eigenvalues have the sum $1002$ and the product $802 \cdot 200 - 400^2 = 400$: they solve
-$\lambda^2 - 1002\, \lambda + 400 = 0$, so $\lambda = 501 \pm \sqrt{501^2 - 400}$. At $(0, 1)$ the second slope in $x$ is
-$2 - 400 < 0$, which no convex function has (`optim.hessian-bounds`). $\blacksquare$
+$\lambda^2 - 1002\, \lambda + 400 = 0$, so $\lambda = 501 \pm \sqrt{501^2 - 400}$. At $(0, 1)$ the Hessian is diagonal
+with the entry $2 - 400 < 0$, an eigenvalue that no convex function has (`optim.hessian-bounds`). $\blacksquare$
 
 So the valley's floor is the parabola $y = x^2$, its walls are steep, and at its end the condition number is
 
@@ -99,9 +117,8 @@ A plateau around the crossing lines, walls like the sixth power of $y$ outside, 
 
 ## Paths
 
-Each optimizer below has, of the rates $10^{k/4}$, the one with the lowest path: the least mean of $\log_{10}$ of the
-gap (`fp_optim.race`). All start from the same point. The contour lines are at quantiles of the value, so that equal
-areas lie between them.
+Each optimizer below has the rate that served it best (`fp_optim.race`), all start from the same point, and all make the
+same number of steps. The contour lines are at quantiles of the value, so that equal areas lie between them.
 
 <!-- figure: surfaces -->
 
@@ -114,15 +131,15 @@ is scale: rates are limited by the steepest direction and progress by the flatte
 References: H. Rosenbrock, 1960; E. Beale, 1958.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from fp_optim._contours import Line, contour_lines
-from fp_optim.optimizer import SGD, Optimizer
+from fp_optim.optimizer import Optimizer
 
 __all__ = [  # the order of the page
     "Surface",
@@ -132,11 +149,13 @@ __all__ = [  # the order of the page
     "ROSENBROCK",
     "BEALE",
     "SURFACES",
+    "turned",
     "trajectory",
     "contours",
 ]
 
 Points = Float[np.ndarray, "*points 2"]
+Values = np.ndarray | np.floating  # a single point has a single value
 FAR = 1e6  # where a path is given up: everything up to there is computed without overflow
 
 
@@ -158,14 +177,14 @@ class Surface:
     minimum
         The value there.
     domain
-        The ends of x and those of y between which it is drawn.
+        The ends of x and those of y between which it is drawn; seven to five, as the pictures are.
     start
         A point from which the way is instructive.
     """
 
     name: str
     formula: str
-    f: Callable[[Points], np.ndarray]
+    f: Callable[[Points], Any]
     grad: Callable[[Points], np.ndarray]
     hessian: Callable[[Points], np.ndarray]
     minimisers: tuple[tuple[float, float], ...]
@@ -174,16 +193,16 @@ class Surface:
     start: tuple[float, float]
 
 
-def _split(w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _split(w: np.ndarray) -> tuple[Values, Values]:
     return w[..., 0], w[..., 1]
 
 
-def _symmetric(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray) -> np.ndarray:
+def _symmetric(xx: Values, xy: Values, yy: Values) -> np.ndarray:
     xx, xy, yy = np.broadcast_arrays(xx, xy, yy)
     return np.stack([np.stack([xx, xy], -1), np.stack([xy, yy], -1)], -2)
 
 
-def _quadratic(a: float, b: float) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def _quadratic(a: float, b: float) -> dict[str, Callable[[np.ndarray], Any]]:
     """Half of a x^2 + b y^2."""
     curvatures = np.array([a, b])
     return {
@@ -198,7 +217,7 @@ def _two_wells_hessian(w: np.ndarray) -> np.ndarray:
     return _symmetric(np.ones_like(x), np.zeros_like(x), 3 * y**2 - 1)
 
 
-def _rosenbrock(w: np.ndarray) -> np.ndarray:
+def _rosenbrock(w: np.ndarray) -> Values:
     x, y = _split(w)
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2
 
@@ -218,7 +237,7 @@ _C, _I = np.array([1.5, 2.25, 2.625]), np.array([1.0, 2.0, 3.0])
 
 def _beale_parts(w: np.ndarray) -> tuple[np.ndarray, ...]:
     """The residuals (E4) on a last axis, their two slopes, and x and y."""
-    x, y = (part[..., None] for part in _split(w))
+    x, y = w[..., 0, None], w[..., 1, None]
     return _C - x * (1 - y**_I), y**_I - 1, _I * x * y ** (_I - 1), x, y
 
 
@@ -239,7 +258,7 @@ BOWL = Surface(
     **_quadratic(1.0, 1.0),
     minimisers=((0.0, 0.0),),
     minimum=0.0,
-    domain=((-2.0, 2.0), (-2.0, 2.0)),
+    domain=((-2.1, 2.1), (-1.5, 1.5)),
     start=(-1.6, 1.2),
 )
 RAVINE = Surface(
@@ -248,8 +267,8 @@ RAVINE = Surface(
     **_quadratic(1 / 25, 2.0),
     minimisers=((0.0, 0.0),),
     minimum=0.0,
-    domain=((-5.0, 2.0), (-2.0, 2.0)),
-    start=(-4.5, 1.5),
+    domain=((-5.0, 2.0), (-2.5, 2.5)),
+    start=(-4.5, 0.9),
 )
 TWO_WELLS = Surface(
     name="saddle",
@@ -259,7 +278,7 @@ TWO_WELLS = Surface(
     hessian=_two_wells_hessian,
     minimisers=((0.0, 1.0), (0.0, -1.0)),
     minimum=0.0,
-    domain=((-2.0, 2.0), (-1.7, 1.7)),
+    domain=((-2.38, 2.38), (-1.7, 1.7)),
     start=(-1.7, 0.001),
 )
 ROSENBROCK = Surface(
@@ -270,7 +289,7 @@ ROSENBROCK = Surface(
     hessian=_rosenbrock_hessian,
     minimisers=((1.0, 1.0),),
     minimum=0.0,
-    domain=((-1.8, 1.8), (-0.8, 2.4)),
+    domain=((-1.89, 1.89), (-0.6, 2.1)),
     start=(-1.2, 1.0),
 )
 BEALE = Surface(
@@ -281,10 +300,37 @@ BEALE = Surface(
     hessian=_beale_hessian,
     minimisers=((3.0, 0.5),),
     minimum=0.0,
-    domain=((-1.0, 4.5), (-1.5, 2.0)),
+    domain=((-1.0, 4.46), (-1.9, 2.0)),
     start=(0.6, 1.5),
 )
-SURFACES = {surface.name: surface for surface in (BOWL, RAVINE, TWO_WELLS, ROSENBROCK, BEALE)}
+
+
+def turned(surface: Surface, degrees: float | int) -> Surface:
+    """
+    The surface turned about the origin, counterclockwise; its domain is drawn as before.
+
+    Examples
+    --------
+    >>> hill = turned(RAVINE, 90)
+    >>> [round(float(hill.f(np.array(w))), 9) for w in ((1.0, 0.0), (0.0, 1.0))], hill.name
+    ([1.0, 0.02], 'turned ravine')
+    """
+    angle = np.deg2rad(degrees)
+    Q = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return Surface(
+        name=f"turned {surface.name}",
+        formula=f"{surface.formula}, turned by {degrees} degrees",
+        f=lambda w: surface.f(w @ Q),  # the row w @ Q is Q^T w
+        grad=lambda w: surface.grad(w @ Q) @ Q.T,
+        hessian=lambda w: Q @ surface.hessian(w @ Q) @ Q.T,
+        minimisers=tuple((float(x), float(y)) for x, y in np.array(surface.minimisers) @ Q.T),
+        minimum=surface.minimum,
+        domain=surface.domain,
+        start=(float((Q @ surface.start)[0]), float((Q @ surface.start)[1])),
+    )
+
+
+SURFACES = {surface.name: surface for surface in (BOWL, RAVINE, turned(RAVINE, 20), TWO_WELLS, ROSENBROCK, BEALE)}
 """All of them, by name, from the easiest on."""
 
 
@@ -320,9 +366,13 @@ def trajectory(
 
     Examples
     --------
+    >>> from fp_optim.optimizer import SGD
     >>> trajectory(BOWL, lambda p: SGD(p, lr=0.5), n_steps=2, start=(4.0, -2.0)).tolist()
     [[4.0, -2.0], [2.0, -1.0], [1.0, -0.5]]
-    >>> len(trajectory(BOWL, lambda p: SGD(p, lr=11.0), n_steps=100))  # ten times farther with every step
+
+    Ten times farther with every step:
+
+    >>> len(trajectory(BOWL, lambda p: SGD(p, lr=11.0), n_steps=100))
     6
     """
     if n_steps < 0:
@@ -360,7 +410,7 @@ def contours(surface: Surface, n_levels: int = 12, n_points: int = 121) -> dict[
     --------
     >>> lines = contours(BOWL, n_levels=4)
     >>> [(round(level, 2), len(rings)) for level, rings in lines.items()]
-    [(0.32, 1), (0.96, 1), (1.6, 1), (2.41, 4)]
+    [(0.25, 1), (0.76, 1), (1.3, 2), (2.12, 2)]
     """
     x, y = (np.linspace(*ends, n_points) for ends in surface.domain)
     values = surface.f(np.stack(np.meshgrid(x, y), -1))
