@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from fp_optim.momentum import Nesterov
 from fp_optim.optimizer import SGD
 from fp_optim.race import RACERS, RATES, best_rate, main, run_race
-from fp_optim.surfaces import BOWL, RAVINE, ROSENBROCK, SURFACES, Surface
+from fp_optim.surfaces import BOWL, RAVINE, ROSENBROCK, SURFACES, Surface, trajectory
 
 STEPS = 30
 
@@ -65,6 +66,17 @@ def test_the_rate_is_the_lowest_of_those_that_keep_to_the_picture():
     # on the steep wall of the ravine, of curvature 2, rates from 1 on diverge, and slow ones are slow on its floor
     assert best_rate(RAVINE, SGD, 100) == max(rate for rate in RATES if rate < 1)
     assert best_rate(ROSENBROCK, SGD, 100) < 0.01
+
+
+def test_a_leap_at_the_end_counts_against_all_of_the_way():
+    chosen = best_rate(ROSENBROCK, Nesterov, 200)
+    next_one = RATES[RATES.index(chosen) + 1]
+    steady, leaping = (
+        ROSENBROCK.f(trajectory(ROSENBROCK, lambda p, lr=rate: Nesterov(p, lr=lr), 200)) for rate in (chosen, next_one)
+    )
+    # the next larger rate is lower nearly all of the way, and keeps to the picture, but leaps up a wall
+    assert np.log10(leaping).mean() < np.log10(steady).mean()
+    assert leaping[-1] > 1 > steady[-1]
 
 
 def test_where_no_rate_keeps_to_the_picture_the_smallest_is_taken():

@@ -40,7 +40,7 @@ for the line (without the first term if $w = 0$, without the second if $w = n$).
 **Proof.** At $x = w$ the first line gives $P$ and the second $Q + (P - Q)\, h(0) = P$; elsewhere both are continuous.
 The slope of the first line is $P / w$. Those of the second are at most $(P - Q) / (n + 1 - w)$ times the largest
 $|h'|$: $1$ for the line, and $|h'(u)| = \frac{\pi}{2} |\sin \pi u| \le \frac{\pi}{2}$ for the cosine. Steps are one
-unit of $x$ apart and the joint $x = w$ is a whole number, so both lie on one piece, and by the mean value theorem they
+unit of $x$ apart and the joint $x = w$ is a whole number, so both lie on one piece, and by `markov.slope-bound` they
 differ by at most its largest slope. $\blacksquare$
 
 **Claim** `optim.schedule-area`. If $w < n$, the mean rate over the steps after warmup is $\frac12 (P + Q)$, for both
