@@ -180,6 +180,13 @@ def test_contexts_of_a_text_that_is_one():
     assert contexts(ids, 1, 9).tolist() == [[9], [7], [1], [2], [7], [3], [4]]
 
 
+def test_contexts_of_no_text_and_of_small_integers():
+    assert contexts(np.array([], np.int64), 2, 9).shape == (0, 2)
+    assert contexts(np.array([], np.int64), 2, 9, 9).shape == (0, 2)
+    # "nothing before" has the number after the last token, which a byte cannot hold
+    assert contexts(np.array([255, 1], np.uint8), 2, 256).tolist() == [[256, 256], [256, 255]]
+
+
 @pytest.mark.claim("neural.contexts")
 @pytest.mark.parametrize("k", [1, 2])
 def test_targets_make_a_distribution_over_sequences(k):
@@ -244,6 +251,7 @@ def test_streams_continue_and_hold_every_target_once(n, B, T):
         (lambda: batches(0, 2, np.random.default_rng(0)), "number of examples must be one or more, got 0"),
         (lambda: batches(5, 0, np.random.default_rng(0)), "batch_size must be one or more, got 0"),
         (lambda: batches(5, 6, np.random.default_rng(0), drop_last=True), "5 examples make no full batch of 6"),
+        (lambda: contexts(np.arange(5), 0, 9), "k must be one or more, got 0"),
         (lambda: split_ids(np.arange(5), 1.0), "between 0 and 1, got 1.0"),
         (lambda: split_ids(np.arange(2), 0.9), "2 tokens is too short to hold out a share of 0.9"),
     ],
@@ -262,5 +270,7 @@ def test_windows_that_do_not_exist(i):
 def test_ids_that_are_no_integers(shapes_unchecked):
     with pytest.raises(TypeError, match="must be integers, got float64"):
         TextDataset(np.linspace(0, 1, 9), 2)
+    with pytest.raises(TypeError, match="must be integers, got float64"):
+        contexts(np.linspace(0, 1, 9), 2, 9)
     with pytest.raises(TypeError, match="picked by integers, got float64"):
         TextDataset(np.arange(9), 2).windows(np.array([0.5]))

@@ -196,11 +196,25 @@ def test_it_learns_a_pattern(settings):
         (lambda m: make(vocab_size=0), ValueError, "vocab_size = 0"),
         (lambda m: make(bos=5), ValueError, "bos is a token between 0 and 4, got 5"),
         (lambda m: m.loss(np.zeros((1, 3), int), np.array([5])), ValueError, "5"),
+        (lambda m: m(np.zeros((2, 4), int)), ValueError, r"rows of 3 tokens, of shape \(B, 3\), got \(2, 4\)"),
+        (lambda m: m(np.zeros(3, int)), ValueError, r"rows of 3 tokens, of shape \(B, 3\), got \(3,\)"),
+        (lambda m: make(hidden=2.5), TypeError, "hidden must be an integer, got 2.5"),
     ],
 )
 def test_bad_input(call, error, sentence, shapes_unchecked):
     with pytest.raises(error, match=sentence):
         call(make())
+
+
+def test_no_rows_give_no_logits_and_sizes_may_be_numpy_s(shapes_unchecked):
+    assert make(hidden=np.int64(4))(np.zeros((0, 3), int)).shape == (0, 5)
+
+
+def test_a_model_that_diverged_has_no_distribution():
+    model = make()
+    model.embedding.weight.data[:] = np.nan
+    with pytest.raises(ValueError, match="the largest logit is nan: has the model diverged"):
+        model.next_distribution([0])
 
 
 def test_a_model_without_a_way_to_predict_says_so():

@@ -149,6 +149,21 @@ def test_the_type_of_the_logits_is_that_of_everything(dtype):
         assert backward(z.astype(dtype), y, **keywords).dtype == dtype
 
 
+def test_a_share_of_numpy_s_own_type_does_not_widen_the_loss():
+    z, y = some((4, 5))
+    for f in (cross_entropy, reference_cross_entropy):
+        assert f(z.astype(np.float32), y, label_smoothing=np.float64(0.25)).dtype == np.float32
+
+
+@pytest.mark.parametrize("f", [cross_entropy, reference_cross_entropy])
+@pytest.mark.parametrize("target", [2, -1])
+def test_a_single_position_that_does_not_count(f, target):
+    z = np.array([0.0, 1.0, -np.inf])
+    for reduction in ("sum", "none"):
+        assert f(z, target, ignore=target, reduction=reduction) == 0
+        assert not grad(lambda z, r=reduction: f(z, target, ignore=target, reduction=r))(z).any()
+
+
 def test_a_token_that_cannot_come():
     for z in (np.array([[0.0, -np.inf, 0.0]]), np.array([[0.0, -np.inf, 200.0]])):
         assert np.isfinite(cross_entropy(z, [0]))

@@ -45,6 +45,16 @@ def test_the_state_has_all_parameters_and_buffers_in_order():
     assert len(list(net.modules())) == 4
 
 
+def test_collections_within_collections():
+    net = Module()
+    net.blocks = [[Scale(1), Scale(2)], {"a": (Scale(3), "no module")}]
+    assert list(net.named_parameters()) == ["blocks.0.0.factor", "blocks.0.1.factor", "blocks.1.a.0.factor"]
+    assert not any(m.training for m in net.eval().modules())
+    net.blocks[1]["b"] = [Parameter([1.0])]
+    with pytest.raises(TypeError, match=r"Module\.blocks\.1\.b collects parameters"):
+        net.parameters()
+
+
 def test_a_parameter_copies_what_it_is_made_of():
     x = np.ones(2)
     p = Parameter(x)
@@ -116,6 +126,16 @@ def test_files(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["net.npz"]
     with pytest.raises(ValueError, match="missing: factor"):
         Scale(3).load(path)
+    whole = path.read_bytes()
+    np.save(tmp_path / "array.npy", np.ones(3))
+    damaged = [b"", b"text", whole[: len(whole) // 2], (tmp_path / "array.npy").read_bytes()]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"net\.npz is no state that Module\.save wrote, or is damaged"):
+            net.load(path)
+    with pytest.raises(FileNotFoundError):
+        net.load(tmp_path / "none.npz")
+    assert net.shift.data.tolist() == [3, 3, 3]
 
 
 def test_training_and_freezing_reach_all_parts():

@@ -215,6 +215,11 @@ def test_single_precision_stays_single_and_is_accurate_far_from_zero():
     np.testing.assert_allclose(y.data, reference_batch_norm(x.astype(np.float64), np.ones(5), np.zeros(5)), atol=2e-4)
 
 
+def test_whole_numbers_are_normalized_as_their_values():
+    x = np.array([[1, 5], [3, 5], [9, 5]])  # the second feature is constant: its variance is zero, and eps is needed
+    np.testing.assert_array_equal(BatchNorm1d(2)(x).data, BatchNorm1d(2)(x.astype(np.float64)).data)
+
+
 def test_the_state_has_pytorch_s_names():
     assert list(BatchNorm1d(3).state_dict()) == ["weight", "bias", "running_mean", "running_var"]
 

@@ -494,6 +494,21 @@ def test_layers_stack_and_what_they_keep_does_not_alias():
         assert not first(np.ones((B, 1, D), np.float32))[0].requires_grad
 
 
+@both
+def test_no_text_at_all(kind):
+    layer = {"rnn": RNN, "lstm": LSTM}[kind](D, H, rng=np.random.default_rng(1))
+    x = Tensor(np.zeros((0, T, D), np.float32), requires_grad=True)
+    layer(x)[0].sum().backward()
+    assert x.grad.shape == (0, T, D)
+    assert not any(p.grad.any() for p in layer.parameters())
+
+
+@pytest.mark.usefixtures("_unchecked_shapes")
+def test_a_state_without_its_cell():
+    with pytest.raises(ValueError, match=r"before 3 texts has the shape \(3, 2\), got \(2,\)"):
+        LSTM(3, 2, rng=np.random.default_rng(0))(np.zeros((3, 1, 3)), np.zeros((3, 2)))
+
+
 @pytest.mark.usefixtures("_unchecked_shapes")
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5, 4), (2, 0, 3), (2, 5, 3, 1)])
 def test_inputs_of_a_wrong_shape(shape):

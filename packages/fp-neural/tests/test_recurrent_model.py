@@ -207,6 +207,12 @@ def test_tied_weights_are_one_parameter():
     assert made(tied=True, dim=H)(np.array([[0]]))[0].shape == (1, 1, V)
 
 
+@pytest.mark.usefixtures("_unchecked_shapes")
+def test_lists_serve_as_rows():
+    model = made(bos=0)
+    np.testing.assert_array_equal(model([[1, 0, 2]])[0].data, model(np.array([[1, 0, 2]]))[0].data)
+
+
 def test_single_precision_by_default():
     model = RecurrentLanguageModel(V, D, H, rng=np.random.default_rng(0))
     logits, ((h, c),) = model(text(4)[None])

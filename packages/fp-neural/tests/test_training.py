@@ -148,6 +148,7 @@ def test_a_gradient_that_is_not_finite_is_named():
         (lambda p: gradient_step([p.w], math.nan), "the rate must be zero or more and finite, got nan"),
         (lambda p: clip_norm({"w": p.w}, 0), "the largest norm must be above zero, got 0"),
         (lambda p: train(p, lambda: None, [], rate=1), "there is no batch"),
+        (lambda p: train(p.freeze(), lambda: None, [()], rate=1), r"Point has nothing to train: .* unfreeze\(\)"),
         (lambda p: train(p, lambda: None, [()], rate=1, every=0), "every must be one or more, got 0"),
     ],
 )

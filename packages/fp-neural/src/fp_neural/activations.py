@@ -446,6 +446,7 @@ def _gelu_tanh_kernel(out: np.ndarray, x: np.ndarray) -> None:
 
 
 def _gelu_tanh_slope(out: np.ndarray, g: np.ndarray, x: np.ndarray) -> None:
+    x = np.clip(x, -10, 10)  # beyond, tanh u is 1 to the last digit, and x u' may overflow, whose product with 0 is NaN
     square = x * x
     np.multiply(square, K * CUBIC, out=out)
     out += K

@@ -380,14 +380,16 @@ def random_windows(
     return _cut(ids, rng.integers(0, len(ids) - T, B), T)
 
 
-def contexts(ids: Integer[np.ndarray, " T"], k: int, fill: int, bos: int | None = None) -> Integer[np.ndarray, "T k"]:
+def contexts(
+    ids: Integer[np.ndarray, " T"] | Sequence[int], k: int, fill: int, bos: int | None = None
+) -> Int[np.ndarray, "T k"]:
     """
     The `k` tokens before each token of a text.
 
     Parameters
     ----------
     ids
-        The text.
+        The text as token ids, possibly none.
     k
         How many.
     fill
@@ -398,7 +400,14 @@ def contexts(ids: Integer[np.ndarray, " T"], k: int, fill: int, bos: int | None 
     Returns
     -------
     ndarray
-        Row `t` holds tokens `t - k` to `t - 1`.
+        Row `t` holds tokens `t - k` to `t - 1`, int64.
+
+    Raises
+    ------
+    ValueError
+        If `k` is below one.
+    TypeError
+        If ids are no integers.
 
     Examples
     --------
@@ -409,7 +418,8 @@ def contexts(ids: Integer[np.ndarray, " T"], k: int, fill: int, bos: int | None 
            [1, 2],
            [9, 9]])
     """
-    rows = np.lib.stride_tricks.sliding_window_view(np.append(np.full(k, fill, ids.dtype), ids[:-1]), k)
+    ids, k = as_ids(ids, "contexts", allow_empty=True).astype(np.int64, copy=False), _at_least_one(k, "k")
+    rows = np.lib.stride_tricks.sliding_window_view(np.append(np.full(k, fill), ids), k)[: len(ids)]
     if bos is None:
         return rows
     n_after = np.argmax(rows[:, ::-1] == bos, axis=1)  # tokens after the last bos of a row, if there is one

@@ -191,13 +191,16 @@ class LanguageModel(Module):
         Raises
         ------
         ValueError
-            If an id lies outside the vocabulary.
+            If an id lies outside the vocabulary, or the largest logit is not finite.
         """
         context = as_ids(context, "next_distribution", allow_empty=True).astype(np.int64, copy=False)
         check_ids(context, self.vocab_size)
         with self._in_use():
             z = self.start(context)[0].astype(np.float64)
-        e = np.exp(z - z.max())
+        largest = z.max()
+        if not np.isfinite(largest):
+            raise ValueError(f"the largest logit is {largest}: has the model diverged?")
+        e = np.exp(z - largest)
         return e / e.sum()
 
     def generate(
@@ -334,7 +337,7 @@ class MLPLanguageModel(LanguageModel):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__(vocab_size, bos)
-        widths = [hidden] if isinstance(hidden, int) else list(hidden)
+        widths = list(hidden) if isinstance(hidden, Sequence | np.ndarray) else [hidden]
         for name, size in [("context", context), ("dim", dim), *(("hidden", width) for width in widths)]:
             if check_integer(size, name) < 1:
                 raise ValueError(f"{name} must be one or more, got {size}")
@@ -356,8 +359,12 @@ class MLPLanguageModel(LanguageModel):
 
     def forward(self, ids: Integer[np.ndarray, "B k"]) -> Any:
         """The logits after each row of `context` tokens, of shape `B V`."""
+        if np.shape(ids)[1:] != (self.context,):
+            raise ValueError(
+                f"contexts are rows of {self.context} tokens, of shape (B, {self.context}), got {np.shape(ids)}"
+            )
         e = self.embedding(ids)
-        return self.layers(e.reshape(e.shape[0], -1))
+        return self.layers(e.reshape(e.shape[0], self.context * e.shape[2]))
 
     def loss(self, x: Integer[np.ndarray, "B k"], y: Integer[np.ndarray, " B"]) -> Any:
         """The mean loss of the tokens `y` after the contexts `x`, in nats, as a tensor."""

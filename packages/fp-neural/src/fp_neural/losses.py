@@ -230,7 +230,7 @@ def cross_entropy(
     array([1.6094, 1.6094, 0.    ])
     """
     y, weight = _prepared(logits, targets, label_smoothing, ignore, reduction)
-    return _fused(logits, y, weight=weight, smoothing=label_smoothing, summed=reduction != "none")
+    return _fused(logits, y, weight=weight, smoothing=float(label_smoothing), summed=reduction != "none")
 
 
 def reference_cross_entropy(
@@ -266,7 +266,7 @@ def reference_cross_entropy(
     True
     """
     y, weight = _prepared(logits, targets, label_smoothing, ignore, reduction)
-    return _unfused(logits, y, weight=weight, smoothing=label_smoothing, summed=reduction != "none")
+    return _unfused(logits, y, weight=weight, smoothing=float(label_smoothing), summed=reduction != "none")
 
 
 def nll(log_p: Operand, targets: Any, *, ignore: int | None = None, reduction: Reduction = "mean") -> Any:
@@ -456,7 +456,7 @@ def _prepared(
             f"there is one target for each row of logits: logits of shape {z.shape} need targets of shape "
             f"{z.shape[:-1]}, got {y.shape}"
         )
-    counted = None if ignore is None else y != ignore
+    counted = None if ignore is None else np.asarray(y != ignore)  # of one position too
     if counted is not None and not counted.all():
         y = np.where(counted, y, 0)
     else:

@@ -15,7 +15,8 @@ Every parameter has a name, the path that leads to it: `layers.0.weight` is the 
 `layers`. The path is found by looking at the attributes of a module in the order in which they were set:
 
 - a `Parameter` is trained;
-- a `Module`, and each module in a list, tuple or dictionary, brings its own, under its name and a dot;
+- a `Module`, and each module in a list, tuple or dictionary, or in one within it, brings its own, under its name and a
+  dot;
 - a NumPy array is a **buffer**, numbers that belong to the model but are not trained, such as a running average. A name
   that begins with an underscore keeps an array out.
 
@@ -126,17 +127,21 @@ class Module:
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         for name, part in vars(self).items():
-            if isinstance(part, list | tuple | dict):
-                for i, p in part.items() if isinstance(part, dict) else enumerate(part):
-                    if isinstance(p, Parameter):
-                        raise TypeError(
-                            f"{type(self).__name__}.{name} collects parameters, which would not be found there: make "
-                            "each an attribute, or put it into a module and collect those"
-                        )
-                    if isinstance(p, Module):
-                        yield f"{name}.{i}", p
-            else:
-                yield name, part
+            yield from self._within(name, part)
+
+    def _within(self, name: str, part: Any) -> Iterator[tuple[str, Any]]:
+        """An attribute, or the modules in a collection."""
+        if not isinstance(part, list | tuple | dict):
+            yield name, part
+            return
+        for i, p in part.items() if isinstance(part, dict) else enumerate(part):
+            if isinstance(p, Parameter):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} collects parameters, which would not be found there: make each an "
+                    "attribute, or put it into a module and collect those"
+                )
+            if isinstance(p, Module | list | tuple | dict):
+                yield from self._within(f"{name}.{i}", p)
 
     def modules(self) -> Iterator["Module"]:
         """This module and all that it is made of."""
@@ -245,10 +250,15 @@ class Module:
         Raises
         ------
         ValueError
-            If the state does not fit.
+            If the file holds no state, or one that does not fit.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            self.load_state_dict(dict(arrays))
+        with Path(path).open("rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    state = dict(arrays)
+            except Exception as error:  # damage makes zipfile, zlib and NumPy raise nearly anything
+                raise ValueError(f"{path} is no state that Module.save wrote, or is damaged") from error
+        self.load_state_dict(state)
         return self
 
     def astype(self: M, dtype: Any) -> M:

@@ -215,7 +215,7 @@ def _forward(
 ) -> tuple[np.ndarray, Any]:
     """(E1), and what (E4) needs of it. The layer brings the statistics, which it keeps, along."""
     centred, _, v = statistics or _statistics(x)
-    r = 1 / np.sqrt(v + x.dtype.type(eps))
+    r = 1 / np.sqrt(v + v.dtype.type(eps))
     y = centred * (r * weight)
     y += bias
     return y.reshape(x.shape), (centred, r)

@@ -575,11 +575,11 @@ def _to_operands(
 ) -> tuple[np.ndarray, ...]:
     """From the cotangents of the sums to those of the operands: (E5), each for all steps at once."""
     T, B, D = steps.shape
-    rows = alpha.reshape(T * B, -1)
+    rows = alpha.reshape(T * B, alpha.shape[2])
     dx = (rows @ w_ih).reshape(T, B, D).swapaxes(0, 1)
     dw_ih = rows.T @ steps.reshape(T * B, D)
     before = states[:T] if kept is None else states[:T] * kept
-    dw_hh = rows.T @ before.reshape(T * B, -1)
+    dw_hh = rows.T @ before.reshape(T * B, before.shape[2])
     return dx, np.ascontiguousarray(dh_0.T), dw_ih, dw_hh, rows.sum(axis=0)
 
 
@@ -768,8 +768,8 @@ class LSTM(_Recurrent):
         ValueError
             If the shapes do not fit.
         """
-        self._checked(x, state or (), begins)
-        h_0, c_0 = state or (self._zero(x), self._zero(x))
+        self._checked(x, () if state is None else state, begins)
+        h_0, c_0 = (self._zero(x), self._zero(x)) if state is None else state
         out = lstm_sequence(x, h_0, c_0, self.weight_ih, self.weight_hh, self.bias, begins=begins)
         numbers = value_of(out)
         return out[:, :-1], (numbers[:, -2].copy(), numbers[:, -1].copy())

@@ -227,6 +227,7 @@ class RecurrentLanguageModel(LanguageModel):
             raise ValueError(f"ids are rows of one token or more, of shape (B, T), got {np.shape(ids)}: use ids[None]")
         if state is not None and len(state) != len(self.layers):
             raise ValueError(f"the state of {len(self.layers)} layers has as many parts, got {len(state)}")
+        ids = np.asarray(ids)
         begins = None if self.bos is None else ids == self.bos
         if begins is not None and not begins.any():
             begins = None

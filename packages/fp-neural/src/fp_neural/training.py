@@ -259,7 +259,7 @@ def train(
     FloatingPointError
         If a loss or a gradient is not finite. The parameters are as before that step.
     ValueError
-        If there is no batch, or `every` is below one.
+        If there is no batch or nothing to train, or `every` is below one.
 
     Examples
     --------
@@ -277,6 +277,11 @@ def train(
         raise ValueError(f"every must be one or more, got {every}")
     history, start = History(), time.perf_counter()
     parameters = model.named_parameters()
+    if not any(p.requires_grad for p in parameters.values()):
+        raise ValueError(
+            f"{type(model).__name__} has nothing to train: of its {len(parameters)} parameters none requires a "
+            "gradient. Frozen ones come back with unfreeze()."
+        )
     n_done = 0
 
     def measure() -> None:

@@ -32,9 +32,7 @@ HINTS = (
 )
 
 
-def compare(
-    validation: np.ndarray, test: np.ndarray, default: int, tolerance: float
-) -> dict[str, Any]:
+def compare(validation: np.ndarray, test: np.ndarray, default: int, tolerance: float) -> dict[str, Any]:
     """
     Answer eleven questions about a comparison of optimizers.
 
