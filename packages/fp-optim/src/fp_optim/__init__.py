@@ -121,7 +121,7 @@ __all__ = [  # sections, in reading order
     "race",
     "exercises",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _SECTION_OF = {
     "SGD": "optimizer",
