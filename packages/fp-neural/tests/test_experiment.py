@@ -248,7 +248,10 @@ def test_the_rate_is_constant_and_then_falls_in_a_line_to_zero(n_steps, share):
         ({"rate": -1.0}, "the rate must be zero or more and finite, got -1.0"),
         ({"max_norm": 0.0}, "the largest norm must be above zero, got 0.0"),
         ({"dropout": 1.0}, r"lies in \[0, 1\), got 1.0"),
-        ({"batch_size": 1000, "model": "rnn"}, "1000 rows with 11 targets each need a text of 11001 tokens, got"),
+        (
+            {"batch_size": 1000, "model": "rnn"},
+            "a batch is 1000 rows of 11 tokens and the token after, which a text of",
+        ),
         ({"batch_size": 1, "normalize": True}, "at least two rows"),
     ],
 )
@@ -283,3 +286,14 @@ def test_a_loss_that_is_no_number_ends_the_run():
     settings = replace(TINY["mlp"], rate=1e38, max_norm=1e38)
     with np.errstate(all="ignore"), pytest.raises((FloatingPointError, ValueError), match=r"not (finite|a number)"):
         run(TRAINING, REST, settings)
+
+
+def test_chunks_that_predict_nothing_are_left_out():
+    settings = Settings("rnn", dim=2, hidden=3, batch_size=1, length=1, steps=60)
+    trial = run("a\nb\n" * 9, "a\n", settings, lines=True)
+    assert len(trial.history.losses) == 60 and np.isfinite(trial.loss)
+
+
+def test_a_text_that_fills_no_batch_is_told_what_to_lower():
+    with pytest.raises(ValueError, match=r"64 rows of 64 tokens .* a text of 300 tokens .* lower the batch size or"):
+        run("abc" * 100, "abc", Settings("lstm", dim=2, hidden=2))

@@ -138,7 +138,7 @@ def test_what_is_kept_is_the_model_again(out, tmp_path, model, lines):
         (["--batch-size", "0"], "--batch-size must be 1 or more, got 0"),
         (["--batch-size", "1", "--normalize"], "at least two rows"),
         (["--length", "0"], "--length must be 1 or more, got 0"),
-        (["--length", "4000", "--model", "rnn"], "16 rows with 4000 targets each need a text of 64001 tokens"),
+        (["--length", "4000", "--model", "rnn"], "a batch is 16 rows of 4000 tokens and the token after"),
         (["--layers", "0"], "--layers must be 1 or more, got 0"),
         (["--context", "0"], "--context must be 1 or more, got 0"),
         (["--dim", "0"], "--dim must be 1 or more, got 0"),
@@ -243,4 +243,6 @@ def test_a_text_that_is_not_there_or_is_none(tmp_path, capsys):
     (tmp_path / "empty").write_bytes(b"")
     assert "a text of 0 characters is too short" in error(tmp_path / "empty")
     (tmp_path / "short").write_text("to be or not")
-    assert "8 rows with 9 targets each need a text of 73 tokens, got 11" in error(tmp_path / "short")
+    assert "a batch is 8 rows of 9 tokens and the token after, which a text of 11 tokens does not fill" in error(
+        tmp_path / "short"
+    )

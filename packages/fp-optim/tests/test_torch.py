@@ -1,4 +1,4 @@
-"""A hundred steps of each optimizer, with groups and a schedule, against PyTorch's, frozen by tools/oracles, and papers."""
+"""A hundred steps of each optimizer, in groups and on a schedule: PyTorch's (frozen by tools/oracles) and the papers'"""
 
 import itertools
 import json
@@ -53,7 +53,7 @@ def test_the_optimizers_are_told_apart_by_every_parameter():
 
 
 def newton_schulz(G):
-    """Five iterations as M. Jordan's note on Muon writes them, in float64, one matrix after the other."""
+    """Five iterations as K. Jordan's note on Muon writes them, in float64, one matrix after the other."""
     a, b, c = 3.4445, -4.7750, 2.0315
     X = G / np.sqrt((G * G).sum())
     if G.shape[0] > G.shape[1]:
@@ -94,8 +94,7 @@ def test_muon_agrees_with_a_reference_in_float64():
 
 def test_muon_stays_within_the_precision_of_pytorchs_bfloat16():
     expected = dict(zip(TORCH["kept"], TORCH["muon trajectory"], strict=True))
-    start, way = arrays(TORCH["muon"]["start"]), {name: 0.0 for name in TORCH["muon"]["start"]}
-    before = start
+    before, way = arrays(TORCH["muon"]["start"]), dict.fromkeys(TORCH["muon"]["start"], 0.0)
     for k, ours, _ in muon_runs():
         for name, W in ours.items():
             way[name] += np.linalg.norm(W - before[name])

@@ -290,6 +290,11 @@ def _chunks(
     ids: Int[np.ndarray, " T"], bos: int | None, settings: Settings, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
     """Chunks of rows of text, and whether they begin anew; sentences are shuffled, a text without them is turned."""
+    if len(ids) <= settings.batch_size * settings.length:
+        raise ValueError(
+            f"a batch is {settings.batch_size} rows of {settings.length} tokens and the token after, which a text of "
+            f"{len(ids):,} tokens does not fill: lower the batch size or the length"
+        )
     starts = None if bos is None else np.flatnonzero(ids == bos)
     n_left = settings.steps
     while n_left:
@@ -298,9 +303,12 @@ def _chunks(
         else:
             sentences = np.split(ids, starts[1:])
             text = np.concatenate([sentences[i] for i in rng.permutation(len(sentences))])
-        for i, (x, y) in enumerate(streams(text, settings.batch_size, settings.length, drop_last=True)):
-            yield x, y, i == 0
-            n_left -= 1
+        anew = True
+        for x, y in streams(text, settings.batch_size, settings.length, drop_last=True):
+            if bos is None or (y != bos).any():  # else nothing is predicted
+                yield x, y, anew
+                anew = False
+                n_left -= 1
             if not n_left:
                 return
 
