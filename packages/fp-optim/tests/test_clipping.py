@@ -221,3 +221,14 @@ def test_clipping_by_value_is_in_place_and_keeps_the_type(peak_bytes):
 def test_a_box_without_room_is_refused(limit):
     with pytest.raises(ValueError, match="limit must be positive, got"):
         clip_by_value({"w": np.ones(2)}, limit)
+
+
+@pytest.mark.parametrize("clip", [clip_by_global_norm, clip_by_value])
+@pytest.mark.parametrize(
+    ("last", "found"), [(np.broadcast_to(3.0, (2,)), "a read-only array of float64"), (np.array([3, 4]), "int64")]
+)
+def test_where_one_cannot_be_clipped_in_place_none_is(clip, last, found, unenforced):
+    w = np.array([3.0, 4.0])
+    with pytest.raises(ValueError, match=f"gradient b is clipped in place and must be writeable .* got {found}"):
+        clip({"w": w, "b": last}, 1.0)
+    assert w.tolist() == [3.0, 4.0]

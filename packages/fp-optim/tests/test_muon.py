@@ -25,7 +25,7 @@ def by_singular_values(G, n_iterations):
 
 
 def reference_run(W, gradients, rates, momentum, nesterov, weight_decay, scale):
-    """(E3) and (E4), read literally, one matrix at a time."""
+    """(E5) and (E6), read literally, one matrix at a time."""
     momenta = np.zeros_like(W)
     for G, lr in zip(gradients, rates, strict=True):
         momenta = momentum * momenta + G
@@ -67,6 +67,54 @@ def test_the_frobenius_norm_bounds_the_singular_values(seed, shape):
     sigma = np.linalg.svd(G / np.linalg.norm(G), compute_uv=False)
     assert sigma.max() <= 1 + 1e-14
     assert (sigma**2).sum() == pytest.approx(1, rel=1e-13)
+
+
+def cubic(sigma):
+    return sigma * (3 - sigma * sigma) / 2
+
+
+@pytest.mark.claim("optim.newton-schulz")
+@given(st.fractions(0, Fraction(1732, 1000), max_denominator=10**6))
+def test_the_cubic_iteration_tends_to_one_and_squares_the_error(sigma):
+    if sigma == 0:
+        return
+    first = cubic(sigma)
+    for _ in range(3):
+        after = cubic(sigma)
+        assert 1 - after == (1 - sigma) ** 2 * (2 + sigma) / 2  # (E3), exactly, as all of this
+        assert 0 < after <= 1
+        error = 1 - cubic(after)
+        assert error <= Fraction(3, 2) * (1 - after) ** 2 and error <= (1 - after) * (1 - first / 2)
+        # cut to 40 digits, so that the fractions stay short; downwards, so it stays in (0, 1]
+        sigma = Fraction(max(after * 10**40 // 1, 1), 10**40)
+        first = min(first, sigma)
+    sigma = float(sigma)
+    for _ in range(400):  # 1.5^84 is more than the 1e15 by which the smallest may have to grow
+        sigma = cubic(sigma)
+    assert sigma == pytest.approx(1, abs=1e-15)
+
+
+@pytest.mark.claim("optim.newton-schulz")
+def test_the_cubic_iteration_does_not_reach_one_from_further_away():
+    assert cubic(3**0.5) == pytest.approx(0, abs=1e-15)
+    sigma = np.linspace(1.7320509, 2, 1001)  # the first is just above the root of 3
+    for _ in range(100):
+        sigma = cubic(sigma)
+    np.testing.assert_allclose(sigma, -1, rtol=1e-14)
+    assert abs(cubic(2.5)) > 2.5  # and further still it leaves
+
+
+@pytest.mark.claim("optim.newton-schulz")
+@given(seeds, st.sampled_from([(3, 5), (7, 2), (5, 5)]), st.integers(0, 2))
+def test_the_cubic_iteration_on_a_matrix_tends_to_the_polar_factor(seed, shape, n_zero):
+    rng = np.random.default_rng(seed)
+    U, sigma, Vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    sigma = rng.uniform(0.01, 1.73, size=len(sigma))
+    rank = len(sigma) - min(n_zero, len(sigma) - 1)
+    X = U[:, :rank] @ np.diag(sigma[:rank]) @ Vt[:rank]
+    for _ in range(20):  # about 14 from 0.01 to near 1, then a few that square the error; more would grow the rounding
+        X = 1.5 * X - 0.5 * (X @ X.T) @ X
+    np.testing.assert_allclose(X, U[:, :rank] @ Vt[:rank], atol=1e-10)  # rounding in the null space grows by 1.5^20
 
 
 @pytest.mark.claim("optim.muon-band")

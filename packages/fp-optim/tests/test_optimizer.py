@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fp_optim import SGD, Adam, AdamW, Momentum
+from fp_optim import SGD, Adam, AdamW, Lion, Momentum
 from fp_optim._named import CHUNK
 
 
@@ -12,6 +12,7 @@ def two():
 
 
 GRADS = {"w": np.array([[0.5, 1.0]]), "b": np.array([-1.0])}
+ROW = np.ones(5)
 
 
 def test_a_step_by_hand():
@@ -92,8 +93,42 @@ def test_a_state_that_is_loaded_goes_on_to_the_bit():
         (lambda: SGD(two(), 1, check_finite=True).step(GRADS | {"b": np.array([np.nan])}), "not finite: b"),
         (lambda: SGD(two(), 1).step(GRADS, lr=np.inf), "the learning rate must be finite"),
         (lambda: SGD(two(), 1).load_state_dict({}), "missing: step"),
+        (lambda: SGD({"w": ROW[:3], "v": ROW[2:]}, 1), "parameters w and v share memory and would be moved twice"),
+        (lambda: SGD({"w": ROW, "tied": ROW}, 1), "share memory"),
+        (lambda: SGD(two(), 1).step(GRADS | {"b": None}), "missing: b"),
+        (lambda: SGD(two(), 1).step(GRADS | {"b": [1.0]}), "not an array of real numbers: b, got list"),
+        (
+            lambda: SGD(two(), 1, check_finite=True).step(GRADS | {"b": np.ones(1, complex)}),
+            "not an array of real numbers: b, got complex128",
+        ),
+        (lambda: AdamW(two(), betas=(0.9,)), r"the two betas must lie in \[0, 1\), got \(0.9,\)"),
+        (lambda: Lion(two(), betas=(0.9, 0.9, 0.9)), r"the two betas must lie in"),
+        (lambda: SGD(two(), 1).load_state_dict({"step": np.array(-1)}), "a count below zero: step, got -1"),
+        (lambda: SGD(two(), 1).load_state_dict({"step": 1}), "not an array of int64: step, got int"),
+        (lambda: SGD(two(), 1).load_state_dict({"step": np.array(1.0)}), "not an array of int64: step, got float64"),
     ],
 )
 def test_bad_input(make, sentence, unenforced):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_what_is_no_array_is_refused_by_name(unenforced):
+    with pytest.raises(TypeError, match="parameter w must be a NumPy array, as a tensor's data is, got list"):
+        SGD({"w": [1.0]}, 1)
+
+
+def test_neighbours_in_one_buffer_are_two_parameters():
+    buffer = np.ones(6)
+    SGD({"one": buffer[:3], "none": buffer[1:1], "other": buffer[3:]}, 1.0).step(
+        {"one": np.ones(3), "none": np.ones(0), "other": np.full(3, 2.0)}
+    )
+    assert buffer.tolist() == [0, 0, 0, -1, -1, -1]
+
+
+def test_a_state_of_another_type_is_refused_and_nothing_changes(unenforced):
+    optimizer = Momentum(two(), 1)
+    state = optimizer.state_dict() | {"step": np.array(3), "buffer.b": np.ones(1, complex)}
+    with pytest.raises(ValueError, match=r"not an array of float64: buffer\.b, got complex128"):
+        optimizer.load_state_dict(state)
+    assert optimizer.n_steps == 0

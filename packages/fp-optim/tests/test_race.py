@@ -128,6 +128,21 @@ def test_a_wrong_command_is_told_in_one_line(arguments, sentence, capsys, tmp_pa
     assert not names(tmp_path)
 
 
+def test_a_pipe_is_refused_and_stays_one(tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(SystemExit):
+        main([str(pipe), "--steps", "1", "--surface", "bowl"])
+    assert "OUT must be a file, got the device" in capsys.readouterr().err and pipe.is_fifo()
+
+
+def test_a_link_is_followed_and_a_surface_named_twice_is_there_once(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("race.json")
+    main([str(link), "--steps", "1", "--surface", "bowl", "--surface", "bowl"])
+    assert link.is_symlink() and len(json.loads((tmp_path / "race.json").read_text())["surfaces"]) == 1
+
+
 def test_a_folder_that_is_missing_is_told_and_nothing_is_left(tmp_path):
     with pytest.raises(SystemExit, match=r"race: cannot write .*: No such file or directory"):
         main([str(tmp_path / "no" / "race.json"), "--steps", "1", "--surface", "bowl"])

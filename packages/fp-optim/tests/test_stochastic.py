@@ -463,3 +463,26 @@ def test_a_stopped_average_goes_on_to_the_same_bits():
 def test_what_makes_no_sense_is_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+@pytest.mark.claim("optim.weight-average")
+@pytest.mark.parametrize("start", [1e30, np.inf, np.nan])
+def test_whatever_the_average_starts_from_has_no_weight(start):
+    w = np.array([start])
+    average = WeightAverage({"w": w}, decay=0.75)
+    w[:] = 0.1
+    average.update()
+    assert average.arrays["w"].tolist() == [0.1]
+
+
+def test_a_state_is_neither_saved_nor_loaded_while_the_average_is_applied():
+    w = np.array([1.0])
+    average = WeightAverage({"w": w}, decay=0.5)
+    average.update()
+    w[:] = 4.0
+    saved = {name: array.copy() for name, array in average.state_dict().items()}
+    with average.applied():
+        for call in (average.state_dict, lambda: average.load_state_dict(saved)):
+            with pytest.raises(ValueError, match="the parameters are the average now; save or load its state after"):
+                call()
+    assert w.tolist() == [4.0] and average.arrays["w"].tolist() == [1.0]

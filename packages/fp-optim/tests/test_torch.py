@@ -1,4 +1,4 @@
-"""A hundred steps of each optimizer, in groups and on a schedule: PyTorch's (frozen by tools/oracles) and the papers'"""
+"""A hundred steps of each optimizer, in groups and on schedule, as PyTorch (frozen by tools/oracles) and papers do."""
 
 import itertools
 import json

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -10,10 +11,14 @@ CHUNK = 32768
 
 
 def check_parameters(parameters: Mapping[str, np.ndarray]) -> None:
-    """Refuse arrays that cannot be updated in place, by name."""
+    """Refuse arrays that cannot be updated in place, or that share memory, by name."""
     if not parameters:
         raise ValueError("an optimizer needs at least one parameter, got none")
     for name, array in parameters.items():
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"parameter {name} must be a NumPy array, as a tensor's data is, got {type(array).__name__}"
+            )
         if array.dtype.kind != "f":
             raise ValueError(f"parameter {name} must be of floating-point numbers, got {array.dtype}")
         if not array.flags.writeable:
@@ -23,25 +28,47 @@ def check_parameters(parameters: Mapping[str, np.ndarray]) -> None:
                 f"parameter {name} must be contiguous in memory, as np.ascontiguousarray makes it; "
                 f"got shape {array.shape} with strides {array.strides}"
             )
+    where = sorted((array.ctypes.data, array.nbytes, name) for name, array in parameters.items() if array.size)
+    for (start, length, one), (following, _, other) in pairwise(where):
+        if following < start + length:
+            raise ValueError(
+                f"parameters {one} and {other} share memory and would be moved twice; give an array that is used in "
+                "two places once, with the sum of its gradients"
+            )
 
 
 def check_gradients(
     parameters: Mapping[str, np.ndarray], grads: Mapping[str, np.ndarray], check_finite: bool = False
 ) -> None:
-    """Refuse gradients that are missing, unexpected, misshapen or, if asked, not finite; all are listed."""
-    problems = [f"missing: {name}" for name in parameters if name not in grads]
+    """Refuse gradients that are missing, unexpected, no real array, misshapen or, if asked, not finite; all listed."""
+    problems = [f"missing: {name}" for name in parameters if grads.get(name) is None]
     problems += [f"unexpected: {name}" for name in grads if name not in parameters]
+    problems += [
+        f"not an array of real numbers: {name}, got {_kind(g)}"
+        for name, g in grads.items()
+        if g is not None and not _is_real(g)
+    ]
     problems += [
         f"misshapen: {name} must be {parameters[name].shape}, got {g.shape}"
         for name, g in grads.items()
-        if name in parameters and g.shape != parameters[name].shape
+        if name in parameters and _is_real(g) and g.shape != parameters[name].shape
     ]
     if check_finite:
-        problems += [f"not finite: {name}" for name, g in grads.items() if not math.isfinite(largest(g))]
+        problems += [
+            f"not finite: {name}" for name, g in grads.items() if _is_real(g) and not math.isfinite(largest(g))
+        ]
     if problems:
         raise ValueError(
             "there must be one finite gradient per parameter, of its shape, but\n  " + "\n  ".join(problems)
         )
+
+
+def _is_real(g: object) -> bool:
+    return isinstance(g, np.ndarray) and g.dtype.kind in "fiu"
+
+
+def _kind(value: object) -> str:
+    return str(value.dtype) if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def check_rate(lr: float | int) -> None:
@@ -75,11 +102,16 @@ def copy_state(expected: Mapping[str, np.ndarray], state: Mapping[str, np.ndarra
     """Copy a loaded state into the arrays of an optimizer, after checking that it is one of its own."""
     problems = [f"missing: {name}" for name in expected if name not in state]
     problems += [f"unexpected: {name}" for name in state if name not in expected]
-    problems += [
-        f"misshapen: {name} must be {expected[name].shape}, got {state[name].shape}"
-        for name in expected
-        if name in state and state[name].shape != expected[name].shape
-    ]
+    for name, array in expected.items():
+        if name not in state:
+            continue
+        found = state[name]
+        if not isinstance(found, np.ndarray) or not np.can_cast(found.dtype, array.dtype, "same_kind"):
+            problems.append(f"not an array of {array.dtype}: {name}, got {_kind(found)}")
+        elif found.shape != array.shape:
+            problems.append(f"misshapen: {name} must be {array.shape}, got {found.shape}")
+        elif array.dtype.kind == "i" and found < 0:
+            problems.append(f"a count below zero: {name}, got {found}")
     if problems:
         raise ValueError(
             "the state must be that of an optimizer of the same parameters, but\n  " + "\n  ".join(problems)

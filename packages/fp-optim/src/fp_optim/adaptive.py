@@ -33,7 +33,7 @@ $\mathbb{E}\, \hat m_t = \sum_s w_s\, \mathbb{E}\, g_s = \mu \sum_s w_s = \mu$. 
 not hold for $g^2$. $\blacksquare$
 
 Starting from zero pulls $m_t$ towards zero, by a factor of 10 after one step at $\beta_1 = 0.9$; the division undoes
-exactly that. The step is
+exactly that. The step is, with a small $\varepsilon > 0$,
 
 $$
 \theta_t = \theta_{t-1} - \eta\, \frac{\hat m_t}{\sqrt{\hat v_t} + \varepsilon}. \qquad \text{(E3)}
@@ -112,8 +112,9 @@ $$
 
 **Claim** `optim.decoupled-decay`. Consider a coordinate whose loss gradient is always zero. Under (E5) with constant
 $\eta$, $\theta_t = (1 - \eta \lambda)^t\, \theta_0$. Under (E3) with the penalty inside, $g_t = \lambda \theta_{t-1}$,
-the first step has length $\eta\, \lambda |\theta_0| / (\lambda |\theta_0| + \varepsilon)$, which tends to $\eta$ as
-$\varepsilon \to 0$: it depends neither on $\lambda$ nor on $\theta_0$.
+and $\lambda \theta_0 \ne 0$ the first step has length
+$\eta\, \lambda |\theta_0| / (\lambda |\theta_0| + \varepsilon)$, which tends to $\eta$ as $\varepsilon \to 0$: it
+depends neither on $\lambda$ nor on $\theta_0$.
 
 **Proof.** With all $g_t = 0$ the moments stay zero, so (E5) multiplies by $1 - \eta \lambda$ each time. The second
 part is `optim.adam-first-step` for $g_1 = \lambda \theta_0$. $\blacksquare$
@@ -191,8 +192,8 @@ class AdamW(Optimizer):
         super().__init__(parameters, lr, betas=betas, eps=eps, weight_decay=weight_decay, **common)
 
     def check(self, betas: tuple[float | int, float | int], eps: float | int) -> None:  # type: ignore[override]
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must lie in [0, 1), got {betas}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"the two betas must lie in [0, 1), got {betas}")
         if not (eps > 0 and math.isfinite(eps)):
             raise ValueError(f"eps must be positive and finite, got {eps}")
 

@@ -188,6 +188,15 @@ def _sum_of_squares(grads: Mapping[str, np.ndarray], unit: float) -> float:
     return total
 
 
+def _check_writeable(grads: Mapping[str, np.ndarray]) -> None:
+    for name, g in grads.items():
+        if not g.flags.writeable or g.dtype.kind != "f":
+            raise ValueError(
+                f"gradient {name} is clipped in place and must be writeable and of floating-point numbers, got "
+                f"{'a read-only array of ' if not g.flags.writeable else ''}{g.dtype}; pass a copy of it"
+            )
+
+
 def clip_by_global_norm(grads: Mapping[str, Float[np.ndarray, "..."]], max_norm: float) -> float:
     """
     Shorten all gradients together, in place, so that their norm is at most `max_norm` (E2).
@@ -207,7 +216,7 @@ def clip_by_global_norm(grads: Mapping[str, Float[np.ndarray, "..."]], max_norm:
     Raises
     ------
     ValueError
-        If `max_norm` is not positive.
+        If `max_norm` is not positive, or an array cannot be changed in place. Nothing has changed then.
 
     Examples
     --------
@@ -219,6 +228,7 @@ def clip_by_global_norm(grads: Mapping[str, Float[np.ndarray, "..."]], max_norm:
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive, got {max_norm}")
+    _check_writeable(grads)
     norm = global_norm(grads)
     if math.isfinite(norm) and norm > max_norm:
         for g in grads.values():
@@ -245,7 +255,7 @@ def clip_by_value(grads: Mapping[str, Float[np.ndarray, "..."]], limit: float | 
     Raises
     ------
     ValueError
-        If `limit` is not positive.
+        If `limit` is not positive, or an array cannot be changed in place. Nothing has changed then.
 
     Examples
     --------
@@ -257,6 +267,7 @@ def clip_by_value(grads: Mapping[str, Float[np.ndarray, "..."]], limit: float | 
     """
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}")
+    _check_writeable(grads)
     m = float(np.max([largest(g) for g in grads.values()], initial=0.0))  # NaN if one is
     if math.isfinite(m) and m > limit:
         for g in grads.values():

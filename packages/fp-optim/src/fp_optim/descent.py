@@ -43,7 +43,8 @@ and $g_t \to 0$.
 
 **Proof.** Add (E2) for $t = 0, \dots, T - 1$:
 $\eta\, \big( 1 - \frac{L \eta}{2} \big) \sum_{t < T} |g_t|^2 \le f(x_0) - f(x_T) \le f(x_0) - m$. The sum is at least
-$T$ times its smallest term. It stays bounded as $T$ grows, so its terms tend to zero. $\blacksquare$
+$T$ times its smallest term. It stays bounded as $T$ grows, so for every $\varepsilon > 0$ only finitely many of its
+terms exceed $\varepsilon$: they tend to zero. $\blacksquare$
 
 Nothing was said of minima: points with a short gradient may be saddles, or anywhere on a long plateau. For the loss of
 a network this is the theorem that there is, and (E3) is what it says: to halve the gradient, four times the steps.

@@ -171,8 +171,8 @@ class Lion(Optimizer):
         super().__init__(parameters, lr, betas=betas, weight_decay=weight_decay, **common)
 
     def check(self, betas: tuple[float | int, float | int]) -> None:  # type: ignore[override]
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas must lie in [0, 1), got {betas}")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"the two betas must lie in [0, 1), got {betas}")
 
     def update(  # type: ignore[override]
         self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, m: np.ndarray,

@@ -11,7 +11,6 @@ You need: all the sections up to `fp_optim.clipping`.
 >>> from fp_optim import SGD, Accumulator, Adam, AdamW, Momentum, RMSprop
 >>> from fp_optim import clip_by_global_norm, warmup_cosine
 >>> from fp_optim.descent import gradient_descent
->>> from fp_optim.momentum import accelerated, accelerated_bound, nesterov_sequence
 >>> rng = np.random.default_rng(0)
 
 ## The rate
@@ -21,12 +20,12 @@ You need: all the sections up to `fp_optim.clipping`.
 while the other directions still gain. The check is to halve the rate: what then falls for ever was not a bad model.
 
 >>> curvatures = np.array([10.0, 0.1])
->>> for rate in (0.204, 0.196):
-...     path = gradient_descent(lambda w: curvatures * w, np.array([0.1, 10.0]), rate, 200)
+>>> for rate in (0.202, 0.101):
+...     path = gradient_descent(lambda w: curvatures * w, np.array([0.1, 10.0]), rate, 400)
 ...     losses = 0.5 * (curvatures * path**2).sum(axis=1)
-...     print(losses[[0, 20, 200]].round(3))
-[  5.05    2.405 325.566]
-[5.05  2.287 0.002]
+...     print(*losses[[0, 20, 400]].round(2))
+5.05 2.32 379408.81
+5.05 3.33 0.0
 
 **2. A schedule off by one.** Step $0$ of $w$ steps of warmup is not at $0 / w$: nothing would move. And a schedule that
 sets the rate *after* each step leaves the first one at the full rate, which warmup exists to avoid. The check is to
@@ -48,7 +47,8 @@ print the rates that were used, the first two and the last (`optim.schedule-ends
 its end after a quarter of the run. Many schedules then go on at the floor, or climb the cosine's other half, and the
 run is merely worse. Those of `fp_optim.schedules` refuse.
 
->>> 0.5 * (1 + np.cos(np.pi * np.array([24, 49, 74, 99]) / 25)).round(2)  # steps 6, 12, 18, 24 of 25
+>>> calls = np.array([24, 49, 74, 99])  # in steps 6, 12, 18 and 24 of 25
+>>> (0.5 * (1 + np.cos(np.pi * calls / 25))).round(1)
 array([0., 1., 0., 1.])
 >>> warmup_cosine(25, n_steps=25, warmup=0)
 Traceback (most recent call last):
@@ -87,21 +87,20 @@ a change of $\beta$ from $0.9$ to $0.99$.
 -9.9
 -90.1
 
-**6. Nesterov at the wrong point.** The gradient is taken where momentum leads, at $y$. Taken at $w$, before the jump,
-the same line is the heavy ball with a momentum that tends to one, which comes to rest nowhere. The check is the bound
-of `optim.nesterov-rate`.
+**6. Nesterov at the wrong point.** The gradient belongs to the point where momentum leads, $y$. Taken at $w$, before
+the jump, the same line is the heavy ball: no less quick on quadratics, but without the guarantees, which rest on $y$
+(`optim.heavy-ball-cycle`). The check is the parabola $\frac12 w^2$ at the rate $1$: from any $y$ the step
+$y - \nabla f(y)$ ends in the minimum, and stays there.
 
->>> curvatures, w0 = np.array([1.0, 0.1]), np.ones(2)
->>> def f(w):
-...     return 0.5 * (curvatures * w**2).sum(axis=-1)
->>> right = accelerated(lambda w: curvatures * w, w0, 1.0, 100)
->>> t, wrong = nesterov_sequence(100), [w0, w0]
->>> for k in range(100):
-...     jump = (t[k - 1] - 1) / t[k] * (wrong[-1] - wrong[-2]) if k else 0
-...     wrong.append(wrong[-1] - curvatures * wrong[-1] + jump)  # not curvatures * (wrong[-1] + jump)
->>> bound = [accelerated_bound(1.0, 2**0.5, k) for k in range(1, 101)]
->>> bool((f(right[1:]) <= bound).all()), bool((f(np.array(wrong[2:])) <= bound).all())
-(True, False)
+>>> def follow(at_the_jump):
+...     w, before, points = 1.0, 1.0, []
+...     for _ in range(5):
+...         y = w + 0.9 * (w - before)
+...         w, before = y - (y if at_the_jump else w), w
+...         points.append(round(w, 2))
+...     return points
+>>> follow(True), follow(False)
+([0.0, 0.0, 0.0, 0.0, 0.0], [0.0, -0.9, -0.81, 0.08, 0.8])
 
 ## Adam
 
@@ -255,22 +254,23 @@ check is a run in two parts, which has to end in the same bits as one.
 ...         optimizer.step({"w": w["w"] + noise}, lr=warmup_cosine(k, n_steps=80, warmup=9))
 ...     return float((w["w"] ** 2).mean())
 >>> w = {"w": np.zeros(100)}
->>> first = AdamW(w, lr=0.1)
->>> half = run(w, first, 60)
->>> state, saved = {k: v.copy() for k, v in first.state_dict().items()}, w["w"].copy()
->>> end = run(w, first, 80)
->>> without, whole = AdamW({"w": saved.copy()}), AdamW({"w": saved.copy()})
->>> whole.load_state_dict(state)
->>> run(whole.parameters, whole, 80) == end
+>>> optimizer = AdamW(w, lr=0.1)
+>>> middle = run(w, optimizer, 60)
+>>> state, saved = {k: v.copy() for k, v in optimizer.state_dict().items()}, w["w"].copy()
+>>> end = run(w, optimizer, 80)
+>>> for restored in (False, True):
+...     w = {"w": saved.copy()}
+...     optimizer = AdamW(w, lr=0.1)
+...     if restored:
+...         optimizer.load_state_dict(state)
+...     optimizer.step({"w": w["w"] + np.random.default_rng(60).normal(size=100)}, lr=1.0)
+...     print(np.abs(w["w"] - saved).mean().round(2))  # in rates
+1.0
+0.18
+>>> w["w"][...] = saved
+>>> optimizer.load_state_dict(state)
+>>> run(w, optimizer, 80) == end
 True
->>> g = saved + np.random.default_rng(60).normal(size=100)
->>> without.step({"w": g}, lr=1.0)
->>> first = np.abs(without.parameters["w"] - saved)
->>> whole.parameters["w"][...] = saved
->>> whole.load_state_dict(state)
->>> whole.step({"w": g}, lr=1.0)
->>> first.mean().round(2).item(), np.abs(whole.parameters["w"] - saved).mean().round(2).item()
-(1.0, 0.26)
 
 **18. Tied weights under two names.** Where the head of a model is its embedding, one array has two names, and an
 optimizer of both moves it twice, by two means. The gradients of the two uses are to be added, and the array given once.

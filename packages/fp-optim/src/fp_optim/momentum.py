@@ -159,7 +159,7 @@ What the square root is worth, in steps that the bounds need to come a million t
 **Claim** `optim.heavy-ball-cycle`. Let $f'(w) = 25 w$ for $w < 1$, $w + 24$ for $1 \le w < 2$, and $25 w - 24$ for
 $w \ge 2$: an $f$ with $\mu = 1$, $L = 25$ and its minimum at $0$. With the settings (E5), $\eta = \frac19$ and
 $\beta = \frac49$, the heavy ball runs through $\frac{2592}{1225}, \frac{792}{1225}, -\frac{2208}{1225}$ and again from
-the first, for ever, once two successive points are two of these.
+the first, for ever, once two successive points are two successive ones of these.
 
 **Proof.** The pieces of $f'$ meet at $1$ (both $25$) and at $2$ (both $26$), and their slopes are $25$, $1$ and $25$.
 Where $w < 1$, (E1) is $w_{k+1} = -\frac43 w_k - \frac49 w_{k-1}$; where $w \ge 2$ it is this plus $\frac83$. Multiply

@@ -3,10 +3,11 @@ Muon: the steepest step when a matrix is measured by what it does.
 
 A weight matrix is not a list of numbers: it is a map, and what matters of a change $D$ is how much it can change the
 output, $\lVert D x \rVert$ against $\lVert x \rVert$. That is the spectral norm. This section derives the step of
-steepest descent under it, which is an orthogonal matrix, and the five matrix products that compute it nearly, without
+steepest descent under it, which is an orthogonal matrix, and the few matrix products that compute it nearly, without
 ever computing a singular value.
 
-You need: orthogonality, the singular value decomposition (stage 3), momentum.
+You need: the spectral norm (`optim.spectral-norm`), the singular value decomposition (`neural.svd`), momentum
+(`fp_optim.momentum`).
 
 ## Steepest descent depends on the ruler
 
@@ -14,10 +15,9 @@ For a matrix $G$ of gradients, a small change $D$ changes the loss by $\langle G
 The steepest descent step is the $D$ of length one that makes this smallest. With the length
 $\lVert D \rVert_F = (\sum D_{ij}^2)^{1/2}$ and $G \ne 0$ it is $-G / \lVert G \rVert_F$, gradient descent: by
 Cauchy-Schwarz $\langle G, D \rangle \ge -\lVert G \rVert_F \lVert D \rVert_F = -\lVert G \rVert_F$, and this $D$
-attains it. Now measure $D$ by the **spectral norm**
-$\lVert D \rVert_2 = \max_{\lVert x \rVert = 1} \lVert D x \rVert$. Let
-$G = U \Sigma V^\top = \sum_{i=1}^{r} \sigma_i u_i v_i^\top$ be the thin singular value decomposition, $\sigma_i > 0$,
-with orthonormal $u_i$ and orthonormal $v_i$.
+attains it. Now measure $D$ by the spectral norm $\lVert D \rVert_2$, the most by which it stretches a vector. Let
+$G = U \Sigma V^\top = \sum_{i=1}^{r} \sigma_i u_i v_i^\top$ be the thin singular value decomposition of `neural.svd`,
+$\sigma_i > 0$, with orthonormal $u_i$ and orthonormal $v_i$.
 
 **Claim** `optim.muon-steepest`. Among all $D$ with $\lVert D \rVert_2 \le 1$, $D = -U V^\top$ makes
 $\langle G, D \rangle$ smallest, and the value is $-\sum_i \sigma_i$.
@@ -35,8 +35,9 @@ $\lVert x \rVert = 1$, $\lVert U V^\top x \rVert = \lVert V^\top x \rVert \le 1$
 orthonormal, and the coordinates of $x$ along the orthonormal $v_i$ have squares that sum to at most
 $\lVert x \rVert^2$. $\blacksquare$
 
-So all directions in which the gradient says anything get the same step, however little it says: where gradient descent
-follows the few large singular values, this step also moves along the many small ones.
+The dual norm of the spectral norm, (E2) of `fp_optim.norms`, is thus the sum of the singular values. All directions in
+which the gradient says anything get the same step, however little it says: where gradient descent follows the few large
+singular values, this step also moves along the many small ones.
 
 ## Getting there by multiplication
 
@@ -55,11 +56,48 @@ $(X X^\top)^2 X = U \Sigma^5 V^\top$. Add. $\blacksquare$
 
 It remains to find a $p$ whose iteration drives every $\sigma \in (0, 1]$ towards 1, and to start in that range:
 
-**Claim** `optim.muon-start`. The singular values of $G / \lVert G \rVert_F$ lie in $[0, 1]$.
+**Claim** `optim.muon-start`. The singular values of $G / \lVert G \rVert_F$, $G \ne 0$, lie in $[0, 1]$.
 
 **Proof.**
 $\lVert G \rVert_F^2 = \operatorname{tr}(G^\top G) = \operatorname{tr}(V \Sigma^2 V^\top) = \sum_i \sigma_i^2$, so
 every $\sigma_i \le \lVert G \rVert_F$. $\blacksquare$
+
+The simplest such $p$ is the cubic of Newton and Schulz, $a = \frac32$, $b = -\frac12$, $c = 0$:
+
+$$\sigma_{k+1} = \tfrac12\, \sigma_k\, (3 - \sigma_k^2). \qquad \text{(E2)}$$
+
+**Claim** `optim.newton-schulz`. From every $\sigma_0$ in $(0, \sqrt3)$, (E2) tends to $1$. All $\sigma_k$ with
+$k \ge 1$ lie in $(0, 1]$, and $0 \le 1 - \sigma_{k+1} \le \frac32 (1 - \sigma_k)^2$ for these. From
+$\sigma_0 = \sqrt3$ it goes to $0$ and stays there, and from $\sqrt3 < \sigma_0 \le 2$ it tends to $-1$. So if the
+singular values of $X_0 = U \Sigma V^\top$, of which the thin decomposition holds those that are not zero, are less than
+$\sqrt3$, then $X_{k+1} = \frac32 X_k - \frac12 (X_k X_k^\top) X_k$ tends to $U V^\top$.
+
+**Proof.** Multiplied out, $(1 - \sigma)^2 (2 + \sigma) = 2 - 3 \sigma + \sigma^3$, so
+
+$$1 - \sigma_{k+1} = \tfrac12\, (1 - \sigma_k)^2\, (2 + \sigma_k). \qquad \text{(E3)}$$
+
+For $0 < \sigma_k < \sqrt3$ the right side of (E2) is positive and that of (E3) not negative: $0 < \sigma_{k+1} \le 1$.
+As $1 < \sqrt3$, this goes on for all later $k$. For $k \ge 1$ insert $2 + \sigma_k \le 3$ into (E3). And
+$\sigma_{k+1} - \sigma_k = \frac12 \sigma_k\, (1 - \sigma_k^2) \ge 0$, so $\sigma_k \ge \sigma_1$, and by (E3)
+
+$$
+1 - \sigma_{k+1} = (1 - \sigma_k) \cdot \tfrac12\, (2 - \sigma_k - \sigma_k^2)
+  \le (1 - \sigma_k) \big( 1 - \tfrac12 \sigma_1 \big).
+$$
+
+The last factor is below $1$ and does not depend on $k$: $1 - \sigma_k \to 0$. From $\sqrt3$, $\sigma_1 = 0$. From
+$\sqrt3 < \sigma_0 \le 2$, $\sigma_1 < 0$ by (E2) and $1 - \sigma_1 \le \frac12 \cdot 1 \cdot 4 = 2$ by (E3), so
+$-\sigma_1$ lies in $(0, 1]$; changing the sign of $\sigma_k$ changes that of $\sigma_{k+1}$, so $-\sigma_k \to 1$. For
+the matrices, (E1) says $X_k = U \Sigma_k V^\top$ with each singular value following (E2). $\blacksquare$
+
+Near $1$ each iteration squares the error. But near zero it multiplies by $1.5$ only, and to come from $0.01$ above
+$0.9$ takes, in iterations,
+
+>>> sigma, count = 0.01, 0
+>>> while sigma < 0.9:
+...     sigma, count = 0.5 * sigma * (3 - sigma**2), count + 1
+>>> count
+13
 
 Muon's $p$ was tuned for speed: $a = 3.4445$, $b = -4.7750$, $c = 2.0315$. Near zero it multiplies by $3.4445$, so even
 $\sigma = 0.01$ arrives within five iterations. The price is that it does not converge: $p(1) \approx 0.70$. It only
@@ -73,7 +111,7 @@ derivative $p'(\sigma) = a + 3 b \sigma^2 + 5 c \sigma^4$ is a quadratic in $\si
 
 $$
 \sigma_\pm = \sqrt{\frac{-3 b \pm \sqrt{9 b^2 - 20 a c}}{10 c}}, \qquad \sigma_- \approx 0.5545, \quad
-\sigma_+ \approx 1.0501. \qquad \text{(E2)}
+\sigma_+ \approx 1.0501. \qquad \text{(E4)}
 $$
 
 So the exact image takes four evaluations of $p$ at most. `band` does this five times; the intervals are those of its
@@ -104,9 +142,9 @@ With momentum $\mu$, in Nesterov's form, and decoupled decay as in `optim.decoup
 
 $$
 \begin{aligned}
-B_t &= \mu B_{t-1} + G_t, \qquad U_t = G_t + \mu B_t, &\text{(E3)} \\
+B_t &= \mu B_{t-1} + G_t, \qquad U_t = G_t + \mu B_t, &\text{(E5)} \\
 W_t &= (1 - \eta \lambda) W_{t-1} - \eta\, s\, \operatorname{orthogonalize}(U_t), \qquad
-s = \sqrt{\max(1, \text{outputs} / \text{inputs})}. &\text{(E4)}
+s = \sqrt{\max(1, \text{outputs} / \text{inputs})}. &\text{(E6)}
 \end{aligned}
 $$
 
@@ -123,8 +161,7 @@ output layer and everything with one axis are left to `fp_optim.adaptive.AdamW`.
 Trained in bfloat16 on GPUs, the iteration is a negligible part of the time; on a CPU in float32 it is not, so matrices
 of one shape are done as a stack, the iteration runs on the shorter side, and all its arrays are kept from step to
 step. The rates of Muon are larger than Adam's, since a step has spectral norm about $\eta$ whatever the size of the
-matrix; other scales exist that let it share Adam's. The proof that the untuned cubic iteration converges comes in a
-later version of this package.
+matrix; other scales exist that let it share Adam's.
 
 References: Jordan et al., *Muon: An optimizer for hidden layers in neural networks* (2024); Bernstein and Newhouse,
 *Old Optimizer, New Norm* (arXiv 2409.20325).
@@ -204,7 +241,7 @@ def band(low: float, high: float, n_iterations: int = 5) -> list[tuple[float, fl
     0.68183 1.13436
     """
     root = math.sqrt(9 * B * B - 20 * A * C)
-    critical = (math.sqrt((-3 * B - root) / (10 * C)), math.sqrt((-3 * B + root) / (10 * C)))  # (E2)
+    critical = (math.sqrt((-3 * B - root) / (10 * C)), math.sqrt((-3 * B + root) / (10 * C)))  # (E4)
     intervals = []
     for _ in range(n_iterations):
         candidates = [low, high, *(sigma for sigma in critical if low < sigma < high)]
@@ -244,7 +281,7 @@ class _Workspace:
 
 class Muon:
     """
-    Muon (E3), (E4) on named matrices, in place and without allocating.
+    Muon (E5), (E6) on named matrices, in place and without allocating.
 
     Parameters
     ----------
@@ -255,13 +292,13 @@ class Muon:
     momentum
         $\\mu$, in `[0, 1)`.
     nesterov
-        Whether the step looks ahead, as in (E3); otherwise $U_t = B_t$.
+        Whether the step looks ahead, as in (E5); otherwise $U_t = B_t$.
     weight_decay
         The strength of the decoupled decay, not negative.
     n_iterations
         How often (E1) is applied, at least 1.
     outputs
-        Which axis counts the outputs, for the scale $s$ in (E4): `"rows"` for matrices stored (out, in), as Llama's and
+        Which axis counts the outputs, for the scale $s$ in (E6): `"rows"` for matrices stored (out, in), as Llama's and
         PyTorch's `Linear` are, `"columns"` for (in, out), as GPT-2's are.
     check_finite
         Refuse gradients with an infinity or a NaN, by name, before anything is changed.
@@ -312,7 +349,7 @@ class Muon:
 
     def step(self, grads: Mapping[str, Float[np.ndarray, "..."]], lr: float | None = None) -> None:
         """
-        Update every parameter by (E3) and (E4).
+        Update every parameter by (E5) and (E6).
 
         Parameters
         ----------
@@ -332,7 +369,7 @@ class Muon:
         for stack in self._stacks:
             for name, U in zip(stack.names, stack.updates, strict=True):
                 G, momentum = grads[name], self._momenta[name]
-                momentum *= self.momentum  # (E3)
+                momentum *= self.momentum  # (E5)
                 momentum += G
                 if self.nesterov:
                     np.multiply(momentum, self.momentum, out=U)
@@ -346,7 +383,7 @@ class Muon:
             for name, U in zip(stack.names, stack.updates, strict=True):
                 W = self.parameters[name]
                 if self.weight_decay:
-                    W *= 1 - lr * self.weight_decay  # (E4)
+                    W *= 1 - lr * self.weight_decay  # (E6)
                 W -= U
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -191,11 +191,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.steps < 1:
         parser.error(f"--steps must be at least 1, got {given.steps}")
-    if given.out.is_dir():
-        parser.error(f"OUT must be a file, got the folder {given.out}")
-    race = run_race([SURFACES[name] for name in given.surface or SURFACES], n_steps=given.steps)
+    if given.out.exists() and not given.out.is_file():
+        parser.error(f"OUT must be a file, got the {'folder' if given.out.is_dir() else 'device'} {given.out}")
+    race = run_race([SURFACES[name] for name in dict.fromkeys(given.surface or SURFACES)], n_steps=given.steps)
     try:
-        _write(given.out, json.dumps(race, allow_nan=False, separators=(",", ":")) + "\n")
+        _write(Path(os.path.realpath(given.out)), json.dumps(race, allow_nan=False, separators=(",", ":")) + "\n")
     except OSError as error:
         sys.exit(f"{parser.prog}: cannot write {given.out}: {error.strerror}")
 

@@ -640,13 +640,15 @@ class WeightAverage:
         ValueError
             Inside `applied`, where the parameters are the average.
         """
-        if self._applied:
-            raise ValueError("the parameters are the average now; update it after the block that applies it")
+        self._check_not_applied("update it")
         self._updates += 1
         share = (1 - self.decay) / (1 - self.decay ** int(self._updates))
         for name, array in self.parameters.items():
             scratch = self._scratch[array.dtype]
             for a, w in pieces(self.arrays[name], array):
+                if share == 1:  # the start has no weight, and may be no number
+                    np.copyto(a, w)
+                    continue
                 s = np.subtract(w, a, out=scratch[: a.size])
                 s *= share
                 a += s
@@ -669,6 +671,10 @@ class WeightAverage:
         finally:
             self._exchange()
 
+    def _check_not_applied(self, then: str) -> None:
+        if self._applied:
+            raise ValueError(f"the parameters are the average now; {then} after the block that applies it")
+
     def _exchange(self) -> None:
         self._applied = not self._applied
         for name, array in self.parameters.items():
@@ -679,7 +685,15 @@ class WeightAverage:
                 np.copyto(w, scratch[: a.size])
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """What the next update depends on: `updates`, and `average.NAME` for each array. Not copies."""
+        """
+        What the next update depends on: `updates`, and `average.NAME` for each array. Not copies.
+
+        Raises
+        ------
+        ValueError
+            Inside `applied`, where the arrays hold the parameters.
+        """
+        self._check_not_applied("save or load its state")
         return {"updates": self._updates, **{f"average.{name}": array for name, array in self.arrays.items()}}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
@@ -689,7 +703,7 @@ class WeightAverage:
         Raises
         ------
         ValueError
-            If it is not the state of an average of the same parameters; all differences are listed.
+            If it is not the state of an average of the same parameters; all differences are listed. Inside `applied`.
         """
         copy_state(self.state_dict(), state)
 

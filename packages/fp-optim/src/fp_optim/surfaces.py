@@ -52,8 +52,9 @@ $\ln \frac{1}{2 y_0} / \ln (1 + \eta)$ steps to reach a $y_t \ge \frac12$.
 **Proof.** $x_{t+1} = (1 - \eta)\, x_t$ and $y_{t+1} = \varphi(y_t)$ with $\varphi(y) = y\, (1 + \eta - \eta y^2)$; so
 $x_t \to 0$, and $y_t = 0$ for ever if $y_0 = 0$. On $[0, 1]$ the slope $\varphi'(y) = 1 + \eta - 3 \eta y^2$ is at
 least $1 - 2 \eta \ge 0$, so $\varphi$ never falls there (`markov.slope-bound`), and $\varphi(1) = 1$: no $y_t$ exceeds
-$1$. As $\varphi(y) - y = \eta\, y\, (1 - y^2) \ge 0$, the $y_t$ never fall, and being bounded they tend to some $c$
-with $y_0 \le c \le 1$. $\varphi$ is continuous, so $\varphi(c) = c$, which leaves $c = 1$, since $c > 0$. Last,
+$1$. As $\varphi(y) - y = \eta\, y\, (1 - y^2) \ge 0$, the $y_t$ never fall. So $y_t \ge y_0$, and
+$1 - \varphi(y) = (1 - y) \big( 1 - \eta\, y\, (1 + y) \big) \le (1 - y) (1 - \eta y_0)$ for $y_0 \le y \le 1$: the
+distance to $1$ shrinks by a fixed factor below $1$ at least, and tends to $0$. Last,
 $\varphi(y) \le (1 + \eta)\, y$, so $y_t \le (1 + \eta)^t y_0$, and $y_t \ge \frac12$ needs
 $(1 + \eta)^t \ge \frac{1}{2 y_0}$; take logarithms (`markov.log-product`). $\blacksquare$
 

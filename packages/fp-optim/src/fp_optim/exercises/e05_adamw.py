@@ -157,9 +157,11 @@ def check(learner: Any) -> None:
             originals = zip(("parameters", "gradients", "m", "v"), owned, (parameters, gradients, m, v), strict=True)
             for label, arrays, before in originals:
                 for name, array in arrays:
-                    assert np.array_equal(array, before[name]), (
-                        f"{case}: the array of {name} in {label} belongs to somebody else and must stay "
-                        f"{before[name].tolist()!s:.60}; yours has changed it to {array.tolist()!s:.60}: make a new one"
+                    changed = np.flatnonzero(array != before[name])
+                    assert not changed.size, (
+                        f"{case}: the array of {name} in {label} belongs to somebody else and must stay as it is; "
+                        f"yours has changed {before[name].flat[changed[0]]:g} in it to {array.flat[changed[0]]:g}: "
+                        "make a new one"
                     )
             parameters, m, v = (_copy(arrays) for arrays in expected)
 

@@ -1,0 +1,246 @@
+"""
+A step of each optimizer against PyTorch: `python packages/fp-optim/benchmarks/bench_step.py`.
+
+In float32, on the same numbers and with the same number of threads for both, first one and then two:
+
+- adamw, adam, momentum: a step on 10 million parameters in the arrays of a small GPT (an embedding, a layer of width
+  768, its norms and biases), with decay on the matrices, against PyTorch's `fused=True`, one pass over memory by a
+  kernel of its own, and `foreach=True`, operation by operation over all arrays.
+- sgd, nesterov, adagrad, rmsprop, amsgrad, lion: the same for ours alone.
+- muon: a step on a matrix of 768 x 3072. PyTorch computes its iteration in bfloat16, ours is in float32.
+- triad: what memory gives, a += s c on arrays of 10 million numbers, by NumPy in pieces that stay in the cache. It reads
+  two numbers and writes one. Where a thread's share is a part of the arrays, all threads work at once.
+
+Parameters after three steps are compared before anything is timed. Those compared take turns; within a turn a step runs
+some times in a row, and the turn's time is the median of these. What is printed is the median of the turns, and of the
+ratios (ours to theirs, below one: ours is faster) the median and the range. "gigabytes a second" is what the rule has
+to read and write (AdamW: parameters and two means both ways, gradients one way, 28 bytes a parameter) by its time, and
+"of the triad" that in units of the triad's, turn by turn. Threads wait for more work for some milliseconds after they
+have had some, which would slow the other library: a pause goes before each turn. On a machine that does other work at
+the same time two threads wait for each other, and only one gives steady numbers.
+
+Each number of threads is a process of its own, because BLAS reads it when it is loaded. OpenBLAS chooses its kernels by
+the processor, and older ones for one that it does not know; only muon depends on it.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+INSIDE = "--inside" in sys.argv
+THREADS = int(sys.argv[sys.argv.index("--threads") + 1]) if INSIDE else 1
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = str(THREADS)  # read when the libraries are imported
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+import fp_optim  # noqa: E402
+from fp_optim._named import CHUNK, pieces  # noqa: E402
+
+torch.set_num_threads(THREADS)
+
+Run = Callable[[], Any]
+D, ROWS = 768, 3780
+SHAPES = {
+    "embedding": (ROWS, D), "query, key, value": (D, 3 * D), "output": (D, D), "up": (D, 4 * D), "down": (4 * D, D),
+    "gain": (D,), "gain too": (D,), "bias up": (4 * D,), "bias down": (D,),
+}  # fmt: skip
+# ours, its settings, PyTorch's class and what it is told besides; bytes a parameter
+RULES: dict[str, tuple[str, dict, str | None, dict, int]] = {
+    "adamw": ("AdamW", {"weight_decay": 0.1}, "AdamW", {}, 28),
+    "adam": ("Adam", {}, "Adam", {}, 28),
+    "momentum": ("Momentum", {"momentum": 0.9}, "SGD", {"momentum": 0.9}, 20),
+    "sgd": ("SGD", {}, None, {}, 12),
+    "nesterov": ("Nesterov", {}, None, {}, 20),
+    "adagrad": ("AdaGrad", {}, None, {}, 20),
+    "rmsprop": ("RMSprop", {}, None, {}, 20),
+    "amsgrad": ("AMSGrad", {}, None, {}, 36),
+    "lion": ("Lion", {"weight_decay": 0.1}, None, {}, 20),
+}
+RATE = 1e-3
+
+
+def arrays(shapes: dict, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def tensors(parameters: dict, grads: dict, decay: float) -> tuple[list[dict], list[torch.Tensor]]:
+    """Two groups: what decays and what does not."""
+    all_of_them = [torch.tensor(array) for array in parameters.values()]
+    for tensor, g in zip(all_of_them, grads.values(), strict=True):
+        tensor.grad = torch.tensor(g)
+    groups = [
+        {"params": [t for t in all_of_them if (t.ndim >= 2) == matrices], "weight_decay": decay if matrices else 0.0}
+        for matrices in (True, False)
+    ]
+    return groups, all_of_them
+
+
+def rule(name: str) -> dict[str, Run]:
+    """A step of each library, checked to be the same."""
+    ours, settings, theirs, told, _ = RULES[name]
+    parameters, grads = arrays(SHAPES, 0), arrays(SHAPES, 1)
+    runs: dict[str, Run] = {}
+    peers = {}
+    if theirs:
+        for kernel in ("fused", "foreach"):
+            groups, peers[kernel] = tensors(parameters, grads, settings.get("weight_decay", 0.0))
+            runs[kernel] = getattr(torch.optim, theirs)(groups, lr=RATE, **told, **{kernel: True}).step
+    optimizer = getattr(fp_optim, ours)(parameters, lr=RATE, **settings)
+    runs = {"ours": lambda: optimizer.step(grads), **runs}
+    for _ in range(3):
+        for run in runs.values():
+            run()
+    for kernel, peer in peers.items():
+        for array, tensor in zip(parameters.values(), peer, strict=True):
+            # three steps of 1e-3, in single precision
+            np.testing.assert_allclose(array, tensor.numpy(), atol=1e-6, err_msg=kernel)
+    return runs
+
+
+def muon() -> dict[str, Run]:
+    shape = {"w": (D, 4 * D)}
+    parameters, grads = arrays(shape, 2), arrays(shape, 3)
+    start = parameters["w"].copy()
+    groups, (tensor,) = tensors(parameters, grads, 0.1)
+    optimizer = fp_optim.Muon(parameters, lr=0.02, momentum=0.95, weight_decay=0.1)
+    peer = torch.optim.Muon(groups[0]["params"], lr=0.02, momentum=0.95, weight_decay=0.1)
+    runs = {"ours": lambda: optimizer.step(grads), "torch": peer.step}
+    for _ in range(3):
+        for run in runs.values():
+            run()
+    off = np.linalg.norm(parameters["w"] - tensor.numpy()) / np.linalg.norm(parameters["w"] - start)
+    assert off < 0.05, off  # bfloat16, through five iterations
+    return runs
+
+
+def triad() -> Run:
+    a, c = (array["x"] for array in (arrays({"x": (10_000_000,)}, 4), arrays({"x": (10_000_000,)}, 5)))
+    scratch = np.empty((THREADS, CHUNK), np.float32)
+    pool = ThreadPoolExecutor(THREADS)
+    parts = list(zip(np.array_split(a, THREADS), np.array_split(c, THREADS), scratch, strict=True))
+
+    def part(arguments: tuple) -> None:
+        a, c, s = arguments
+        for p, q in pieces(a, c):
+            p += np.multiply(q, 1e-3, out=s[: p.size])
+
+    return lambda: part(parts[0]) if THREADS == 1 else list(pool.map(part, parts))
+
+
+# --- measuring
+
+
+def seconds(do: Run, repeats: int) -> float:
+    """The median of some runs in a row, after one that does not count."""
+    do()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        do()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def spread(values: Iterable[float]) -> list[float]:
+    """Median, least and greatest, to three digits."""
+    v = sorted(values)
+    return [float(f"{x:.3g}") for x in (statistics.median(v), v[0], v[-1])]
+
+
+def compare(runs: dict[str, Run], turns: int, repeats: int, n_bytes: int = 0) -> dict[str, Any]:
+    """Times and ratios of runs that take turns, and with a number of bytes the rate at which ours passes them."""
+    times: dict[str, list[float]] = {who: [] for who in runs}
+    for _ in range(turns):
+        for who, run in runs.items():
+            time.sleep(0.1)
+            times[who].append(seconds(run, repeats))
+    result: dict[str, Any] = {
+        "milliseconds": {who: spread(1e3 * t for t in taken) for who, taken in times.items()},
+        "ratio of ours to": {
+            who: spread(a / b for a, b in zip(times["ours"], taken, strict=True))
+            for who, taken in times.items()
+            if who not in ("ours", "triad")
+        },
+    }
+    if n_bytes:
+        rates = {who: [n_bytes / t for t in taken] for who, taken in times.items() if who != "triad"}
+        rates["triad"] = [12 * 10_000_000 / t for t in times["triad"]]
+        result["gigabytes a second"] = {who: spread(r / 1e9 for r in rate) for who, rate in rates.items()}
+        result["of the triad"] = {
+            who: spread(a / b for a, b in zip(rate, rates["triad"], strict=True))
+            for who, rate in rates.items()
+            if who != "triad"
+        }
+    return result
+
+
+def inside(jobs: list[str], turns: int, target: str) -> None:
+    """All jobs with one number of threads."""
+    results = {}
+    n = sum(int(np.prod(shape)) for shape in SHAPES.values())
+    for job in jobs:
+        if job == "muon":
+            results[job] = compare(muon(), turns, 3)
+        else:
+            results[job] = compare({**rule(job), "triad": triad()}, turns, 5, n * RULES[job][-1])
+        print(json.dumps({f"{job}, {THREADS} thread{'s' * (THREADS > 1)}": results[job]}), flush=True)
+    pathlib.Path(target).write_text(json.dumps(results), encoding="utf-8")
+
+
+def processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", default=",".join([*RULES, "muon"]))
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--json", help="write the results here as well")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.inside:
+        inside(arguments.jobs.split(","), arguments.turns, arguments.inside)
+        return
+    report: dict = {
+        "command": " ".join(["python", "packages/fp-optim/benchmarks/bench_step.py", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "machine": {
+            "processor": processor(),
+            "cpus": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+        },
+        "parameters": sum(int(np.prod(shape)) for shape in SHAPES.values()),
+        "results": {},
+    }
+    print(json.dumps({key: report[key] for key in ("command", "date", "machine", "parameters")}), flush=True)
+    for threads in arguments.threads.split(","):
+        with tempfile.NamedTemporaryFile(suffix=".json") as file:
+            options = ["--jobs", arguments.jobs, "--threads", threads, "--turns", str(arguments.turns)]
+            subprocess.run([sys.executable, __file__, *options, "--inside", file.name], check=True)
+            report["results"][f"threads: {threads}"] = json.loads(pathlib.Path(file.name).read_text(encoding="utf-8"))
+    if arguments.json:
+        pathlib.Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
