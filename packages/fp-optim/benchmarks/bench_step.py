@@ -8,14 +8,15 @@ In float32, on the same numbers and with the same number of threads for both, fi
   kernel of its own, and `foreach=True`, operation by operation over all arrays.
 - sgd, nesterov, adagrad, rmsprop, amsgrad, lion: the same for ours alone.
 - muon: a step on a matrix of 768 x 3072. PyTorch computes its iteration in bfloat16, ours is in float32.
-- triad: what memory gives, a += s c on arrays of 10 million numbers, by NumPy in pieces that stay in the cache. It reads
-  two numbers and writes one. Where a thread's share is a part of the arrays, all threads work at once.
+- memory: what memory gives to NumPy, a += c on arrays of 10 million numbers, which reads two and writes one; the most of
+  the three that were tried. With a factor, a += s c, it takes a second pass, or pieces that stay in the cache, and
+  neither reaches as much. Each thread has its share of the arrays.
 
 Parameters after three steps are compared before anything is timed. Those compared take turns; within a turn a step runs
 some times in a row, and the turn's time is the median of these. What is printed is the median of the turns, and of the
 ratios (ours to theirs, below one: ours is faster) the median and the range. "gigabytes a second" is what the rule has
 to read and write (AdamW: parameters and two means both ways, gradients one way, 28 bytes a parameter) by its time, and
-"of the triad" that in units of the triad's, turn by turn. Threads wait for more work for some milliseconds after they
+"of memory" that in units of what memory gives, turn by turn. Threads wait for more work for some milliseconds after they
 have had some, which would slow the other library: a pause goes before each turn. On a machine that does other work at
 the same time two threads wait for each other, and only one gives steady numbers.
 
@@ -48,7 +49,6 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import fp_optim  # noqa: E402
-from fp_optim._named import CHUNK, pieces  # noqa: E402
 
 torch.set_num_threads(THREADS)
 
@@ -71,6 +71,7 @@ RULES: dict[str, tuple[str, dict, str | None, dict, int]] = {
     "lion": ("Lion", {"weight_decay": 0.1}, None, {}, 20),
 }
 RATE = 1e-3
+N_NUMBERS = 10_000_000  # for memory
 
 
 def arrays(shapes: dict, seed: int) -> dict[str, np.ndarray]:
@@ -128,18 +129,16 @@ def muon() -> dict[str, Run]:
     return runs
 
 
-def triad() -> Run:
-    a, c = (array["x"] for array in (arrays({"x": (10_000_000,)}, 4), arrays({"x": (10_000_000,)}, 5)))
-    scratch = np.empty((THREADS, CHUNK), np.float32)
+def memory() -> Run:
+    a, c = (arrays({"x": (N_NUMBERS,)}, seed)["x"] for seed in (4, 5))
     pool = ThreadPoolExecutor(THREADS)
-    parts = list(zip(np.array_split(a, THREADS), np.array_split(c, THREADS), scratch, strict=True))
+    parts = list(zip(np.array_split(a, THREADS), np.array_split(c, THREADS), strict=True))
 
     def part(arguments: tuple) -> None:
-        a, c, s = arguments
-        for p, q in pieces(a, c):
-            p += np.multiply(q, 1e-3, out=s[: p.size])
+        a, c = arguments
+        np.add(a, c, out=a)
 
-    return lambda: part(parts[0]) if THREADS == 1 else list(pool.map(part, parts))
+    return lambda: part((a, c)) if THREADS == 1 else list(pool.map(part, parts))
 
 
 # --- measuring
@@ -174,17 +173,17 @@ def compare(runs: dict[str, Run], turns: int, repeats: int, n_bytes: int = 0) ->
         "ratio of ours to": {
             who: spread(a / b for a, b in zip(times["ours"], taken, strict=True))
             for who, taken in times.items()
-            if who not in ("ours", "triad")
+            if who not in ("ours", "memory")
         },
     }
     if n_bytes:
-        rates = {who: [n_bytes / t for t in taken] for who, taken in times.items() if who != "triad"}
-        rates["triad"] = [12 * 10_000_000 / t for t in times["triad"]]
+        rates = {who: [n_bytes / t for t in taken] for who, taken in times.items() if who != "memory"}
+        rates["memory"] = [12 * N_NUMBERS / t for t in times["memory"]]
         result["gigabytes a second"] = {who: spread(r / 1e9 for r in rate) for who, rate in rates.items()}
-        result["of the triad"] = {
-            who: spread(a / b for a, b in zip(rate, rates["triad"], strict=True))
+        result["of memory"] = {
+            who: spread(a / b for a, b in zip(rate, rates["memory"], strict=True))
             for who, rate in rates.items()
-            if who != "triad"
+            if who != "memory"
         }
     return result
 
@@ -197,7 +196,7 @@ def inside(jobs: list[str], turns: int, target: str) -> None:
         if job == "muon":
             results[job] = compare(muon(), turns, 3)
         else:
-            results[job] = compare({**rule(job), "triad": triad()}, turns, 5, n * RULES[job][-1])
+            results[job] = compare({**rule(job), "memory": memory()}, turns, 5, n * RULES[job][-1])
         print(json.dumps({f"{job}, {THREADS} thread{'s' * (THREADS > 1)}": results[job]}), flush=True)
     pathlib.Path(target).write_text(json.dumps(results), encoding="utf-8")
 
@@ -206,6 +205,19 @@ def processor() -> str:
     info = pathlib.Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.*)", info.read_text()) if info.exists() else None
     return found[1] if found else platform.processor() or platform.machine()
+
+
+def kernels() -> str:
+    """Those that OpenBLAS chooses, which it tells when it is loaded."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import numpy"],
+        env=os.environ | {"OPENBLAS_VERBOSE": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.search(r"Core: (\w+)", told.stderr + told.stdout)
+    return found[1] if found else "not known"
 
 
 def main() -> None:
@@ -227,6 +239,7 @@ def main() -> None:
             "cpus": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),
             "numpy": np.__version__,
+            "kernels": kernels(),
             "torch": torch.__version__,
         },
         "parameters": sum(int(np.prod(shape)) for shape in SHAPES.values()),

@@ -280,7 +280,7 @@ def test_a_run_continues_from_its_state_to_the_same_bits():
         if k == 1:
             saved = {name: array.copy() for name, array in optimizer.state_dict().items()}
             resumed = {"w": straight["w"].copy()}
-    assert list(saved) == ["momentum.w"]
+    assert list(saved) == ["step", "momentum.w"]
     continued = Muon(resumed)
     continued.load_state_dict(saved)
     for grads in gradients[2:]:
@@ -323,3 +323,25 @@ def test_gradients_that_do_not_fit_are_refused_and_nothing_changes():
 def test_a_negative_number_of_iterations_is_refused():
     with pytest.raises(ValueError, match="n_iterations must not be negative, got -1"):
         orthogonalize(np.eye(2), -1)
+
+
+def test_groups_and_decay_by_role():
+    rng = np.random.default_rng(3)
+    start, G = rng.normal(size=(2, 3, 4)), rng.normal(size=(3, 4))
+    together = {"a": start[0].copy(), "b": start[1].copy()}
+    groups = {"a": {"lr_scale": 0.5, "n_iterations": 3}, "b": {"momentum": 0.5, "nesterov": False}}
+    muon = Muon(
+        together, 0.1, weight_decay=0.2, groups=lambda name, array: groups[name], decay=lambda name, array: name == "a"
+    )
+    alone = {"a": start[0].copy()}, {"b": start[1].copy()}
+    apart = (
+        Muon(alone[0], 0.05, weight_decay=0.2, n_iterations=3),
+        Muon(alone[1], 0.1, momentum=0.5, nesterov=False),
+    )
+    for _ in range(3):
+        muon.step({"a": G, "b": 2 * G})
+        apart[0].step({"a": G})
+        apart[1].step({"b": 2 * G})
+    np.testing.assert_array_equal(together["a"], alone[0]["a"])
+    np.testing.assert_array_equal(together["b"], alone[1]["b"])
+    assert muon.n_steps == 3

@@ -132,3 +132,21 @@ def test_a_state_of_another_type_is_refused_and_nothing_changes(unenforced):
     with pytest.raises(ValueError, match=r"not an array of float64: buffer\.b, got complex128"):
         optimizer.load_state_dict(state)
     assert optimizer.n_steps == 0
+
+
+def test_a_gradient_in_the_memory_of_its_parameter_is_refused():
+    w = np.ones((2, 2))
+    optimizer = SGD({"w": w}, 0.1)
+    with pytest.raises(ValueError, match="the gradient of w shares memory with it"):
+        optimizer.step({"w": w})
+    assert optimizer.n_steps == 0
+
+
+@pytest.mark.parametrize("make", [SGD, AdamW, Momentum])
+def test_a_rate_of_numpy_does_not_widen_the_step(make):
+    steps = []
+    for lr in (0.1, np.float64(0.1)):
+        w = np.ones((2, 2), np.float32)
+        make({"w": w}, lr=lr).step({"w": np.full((2, 2), 0.3, np.float32)}, lr=lr)
+        steps.append(w)
+    np.testing.assert_array_equal(*steps)

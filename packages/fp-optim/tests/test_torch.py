@@ -39,8 +39,8 @@ def test_a_hundred_steps_with_groups_and_a_schedule_agree_with_pytorch(name):
     for k, grads in enumerate(TORCH["grads"]):
         optimizer.step(arrays(grads), lr=warmup_cosine(k, peak=case["peak"], **TORCH["schedule"]))
         for of, value in expected.get(k + 1, {}).items():
-            # the first to 1e-6: in float64 the rounding of 100 steps is about 1e-14 of a parameter, and a term that is
-            # missing or in another place is seen from 1e-5 on (`eps` beside gradients of 1e-3), so 1e-10 parts the two
+            # in float64 the rounding of 100 steps is about 1e-14 of a parameter; a term that is missing or in another
+            # place is seen from 1e-6 on (`eps` beside gradients of 1e-3), and 1e-10 lies between the two
             np.testing.assert_allclose(parameters[of], value, rtol=1e-10, atol=1e-11, err_msg=f"{of} at {k + 1}")
 
 
@@ -69,14 +69,12 @@ def muon_runs():
     given = TORCH["muon"]
     ours, theirs = arrays(given["start"]), arrays(given["start"])
     averages = {name: np.zeros_like(W) for name, W in theirs.items()}
-    optimizers = {
-        name: Muon({name: W}, momentum=given["momentum"], weight_decay=given[name]["weight_decay"])
-        for name, W in ours.items()
-    }
+    optimizer = Muon(ours, momentum=given["momentum"], groups=lambda name, array: given[name])
     for k, lists in enumerate(given["grads"]):
+        rate = warmup_cosine(k, peak=given["peak"], **TORCH["schedule"])
+        optimizer.step(arrays(lists), rate)
         for name, G in arrays(lists).items():
-            lr = given[name].get("lr_scale", 1) * warmup_cosine(k, peak=given["peak"], **TORCH["schedule"])
-            optimizers[name].step({name: G}, lr)
+            lr = given[name].get("lr_scale", 1) * rate
             averages[name] = given["momentum"] * averages[name] + (1 - given["momentum"]) * G
             U = (1 - given["momentum"]) * G + given["momentum"] * averages[name]
             scale = math.sqrt(max(1, G.shape[0] / G.shape[1]))
@@ -88,7 +86,7 @@ def muon_runs():
 def test_muon_agrees_with_a_reference_in_float64():
     for _, ours, theirs in muon_runs():
         for name, W in theirs.items():
-            # asked for: 1e-6. An iteration passes 860 roundings of 1e-16 on, a hundred steps add up
+            # an iteration passes 860 roundings of 1e-16 on, and a hundred steps of a twentieth add up
             np.testing.assert_allclose(ours[name], W, atol=1e-10)
 
 

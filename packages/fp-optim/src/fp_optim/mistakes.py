@@ -272,22 +272,28 @@ check is a run in two parts, which has to end in the same bits as one.
 >>> run(w, optimizer, 80) == end
 True
 
-**18. Tied weights under two names.** Where the head of a model is its embedding, one array has two names, and an
-optimizer of both moves it twice, by two means. The gradients of the two uses are to be added, and the array given once.
-The check is the number of parameters, counted by hand.
+**18. Tied weights under two names.** Where the head of a model is its embedding, one array has two names, and is moved
+twice in a step, by two sets of means. The gradients of the two uses are to be added, and the array given once. An
+optimizer of this package refuses an array that it gets twice; two optimizers do not know of each other. The check is
+the number of parameters, counted by hand.
 
 >>> table = np.zeros((2, 2))
 >>> tied = {"embedding": table, "head": table}
->>> SGD(tied, lr=0.1).step({name: np.ones((2, 2)) for name in tied})
+>>> for name in tied:
+...     SGD({name: tied[name]}, lr=0.1).step({name: np.ones((2, 2))})
 >>> table[0, 0].item(), sum(array.size for array in tied.values())
 (-0.2, 8)
+>>> SGD(tied, lr=0.1)
+Traceback (most recent call last):
+    ...
+ValueError: parameters embedding and head share memory and would be moved twice; give an array that is used in ...
 
 ## In practice
 
 Four of these checks need no run at all: print the rates that a schedule gives, the list of what decays, the number of
 parameters, and whether the arrays of the optimizer are those of the model. Two need a step: its length against the
 rate, and a batch in one part against the same in two. The last takes a minute: stop, load, go on, and compare the bits
-with a run that was not stopped. In 2024 the fourteenth was found in the trainers that most people used.
+with a run that was not stopped. In 2024 the fourteenth was found in trainers that many people used.
 """
 
 __all__: list[str] = []

@@ -169,12 +169,13 @@ References: Jordan et al., *Muon: An optimizer for hidden layers in neural netwo
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from fp_optim._named import check_gradients, check_not_negative, check_parameters, check_rate, copy_state
+from fp_optim._named import check_parameters
+from fp_optim.optimizer import Array, Optimizer
 
 __all__ = ["Muon", "orthogonalize", "polar_factor", "band"]
 
@@ -279,7 +280,7 @@ class _Workspace:
             X += Y
 
 
-class Muon:
+class Muon(Optimizer):
     """
     Muon (E5), (E6) on named matrices, in place and without allocating.
 
@@ -300,8 +301,8 @@ class Muon:
     outputs
         Which axis counts the outputs, for the scale $s$ in (E6): `"rows"` for matrices stored (out, in), as Llama's and
         PyTorch's `Linear` are, `"columns"` for (in, out), as GPT-2's are.
-    check_finite
-        Refuse gradients with an infinity or a NaN, by name, before anything is changed.
+    **common
+        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------
@@ -316,36 +317,47 @@ class Muon:
     True
     """
 
+    STATE = ("momentum",)
+
     def __init__(
         self,
-        parameters: Mapping[str, Float[np.ndarray, "..."]],
-        lr: float = 0.02,
-        momentum: float = 0.95,
+        parameters: Mapping[str, Array],
+        lr: float | int = 0.02,
+        momentum: float | int = 0.95,
         nesterov: bool = True,
-        weight_decay: float = 0.0,
+        weight_decay: float | int = 0.0,
         n_iterations: int = 5,
         outputs: Literal["rows", "columns"] = "rows",
-        check_finite: bool = False,
+        **common: Any,
     ) -> None:
         check_parameters(parameters)
-        check_rate(lr)
-        check_not_negative(weight_decay, "weight_decay")
         for name, array in parameters.items():
-            if array.ndim != 2:
+            if array.ndim != 2 or not array.size:
                 raise ValueError(
                     f"Muon is for matrices, parameter {name} has shape {array.shape}; give it to AdamW instead"
                 )
+        super().__init__(
+            parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, n_iterations=n_iterations,
+            outputs=outputs, **common,
+        )  # fmt: skip
+        self._stacks = [_Stack(names, self.parameters) for names in self._alike()]
+
+    def check(  # type: ignore[override]
+        self, momentum: float | int, nesterov: bool, n_iterations: int, outputs: str
+    ) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
         if n_iterations < 1:
             raise ValueError(f"n_iterations must be at least 1, got {n_iterations}")
         if outputs not in ("rows", "columns"):
             raise ValueError(f"outputs must be 'rows' or 'columns', got {outputs!r}")
-        self.parameters = dict(parameters)
-        self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
-        self.n_iterations, self.outputs, self.check_finite = n_iterations, outputs, check_finite
-        self._momenta = {name: np.zeros_like(array) for name, array in parameters.items()}
-        self._stacks = [_Stack(names, self.parameters) for names in _of_one_shape(parameters)]
+
+    def _alike(self) -> list[list[str]]:
+        """Names of parameters that are iterated together."""
+        groups: dict[tuple[tuple[int, ...], np.dtype, int], list[str]] = {}
+        for name, array in self.parameters.items():
+            groups.setdefault((array.shape, array.dtype, self.options[name]["n_iterations"]), []).append(name)
+        return list(groups.values())
 
     def step(self, grads: Mapping[str, Float[np.ndarray, "..."]], lr: float | None = None) -> None:
         """
@@ -363,50 +375,27 @@ class Muon:
         ValueError
             If a gradient is missing, unexpected, misshapen or (if asked for) not finite. Nothing has changed then.
         """
-        check_gradients(self.parameters, grads, self.check_finite)
-        lr = self.lr if lr is None else lr
-        check_rate(lr)
+        lr = self._begin(grads, lr)
         for stack in self._stacks:
             for name, U in zip(stack.names, stack.updates, strict=True):
-                G, momentum = grads[name], self._momenta[name]
-                momentum *= self.momentum  # (E5)
-                momentum += G
-                if self.nesterov:
-                    np.multiply(momentum, self.momentum, out=U)
+                G, buffer, options = grads[name], self.state["momentum"][name], self.options[name]
+                buffer *= options["momentum"]  # (E5)
+                buffer += G
+                if options["nesterov"]:
+                    np.multiply(buffer, options["momentum"], out=U)
                     U += G
                 else:
-                    U[...] = momentum
-            stack.workspace.iterate(stack.X, self.n_iterations)
-            rows, columns = self.parameters[stack.names[0]].shape
-            ratio = rows / columns if self.outputs == "rows" else columns / rows
-            stack.X *= lr * math.sqrt(max(1.0, ratio))
+                    U[...] = buffer
+            stack.workspace.iterate(stack.X, self.options[stack.names[0]]["n_iterations"])
             for name, U in zip(stack.names, stack.updates, strict=True):
-                W = self.parameters[name]
-                if self.weight_decay:
-                    W *= 1 - lr * self.weight_decay  # (E6)
+                W, options = self.parameters[name], self.options[name]
+                rows, columns = W.shape
+                ratio = rows / columns if options["outputs"] == "rows" else columns / rows
+                rate = lr * options["lr_scale"]
+                if options["weight_decay"]:
+                    W *= 1 - rate * options["weight_decay"]  # (E6)
+                U *= rate * math.sqrt(max(1.0, ratio))
                 W -= U
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """
-        What the next step depends on besides parameters and settings, as flat named arrays.
-
-        Returns
-        -------
-        dict
-            `momentum.NAME` per parameter: the optimizer's own arrays, not copies.
-        """
-        return {f"momentum.{name}": array for name, array in self._momenta.items()}
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """
-        Continue from a state of `state_dict`, whose arrays are copied.
-
-        Raises
-        ------
-        ValueError
-            If it is not the state of an optimizer of the same parameters; all differences are listed.
-        """
-        copy_state(self.state_dict(), state)
 
 
 class _Stack:
@@ -419,10 +408,3 @@ class _Stack:
         self.X = np.empty((len(names), min(rows, columns), max(rows, columns)), first.dtype)
         self.updates = self.X.swapaxes(-1, -2) if rows > columns else self.X  # a view in the parameters' own shape
         self.workspace = _Workspace(self.X.shape, first.dtype)
-
-
-def _of_one_shape(parameters: Mapping[str, np.ndarray]) -> list[list[str]]:
-    groups: dict[tuple[tuple[int, ...], np.dtype], list[str]] = {}
-    for name, array in parameters.items():
-        groups.setdefault((array.shape, array.dtype), []).append(name)
-    return list(groups.values())

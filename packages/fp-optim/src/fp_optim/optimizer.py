@@ -207,13 +207,10 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If a gradient is missing, unexpected, misshapen or (if asked for) not finite. Nothing has changed then.
+            If a gradient is missing, unexpected, misshapen, in its parameter's memory or (if asked for) not finite.
+            Nothing has changed then.
         """
-        check_gradients(self.parameters, grads, self.check_finite)
-        lr = self.lr if lr is None else lr
-        check_rate(lr)
-        self._step += 1
-        t = int(self._step)
+        lr, t = self._begin(grads, lr), self.n_steps
         for name, parameter in self.parameters.items():
             options = dict(self.options[name])
             rate, decay = lr * options.pop("lr_scale"), options.pop("weight_decay")
@@ -224,6 +221,19 @@ class Optimizer:
                 elif decay:
                     p *= 1 - rate * decay
                 self.update(t, rate, p, g, scratch[: p.size], *state, **options)
+
+    def _begin(self, grads: Mapping[str, Array], lr: float | int | None) -> float:
+        """Check all that a step is given, count it, and return its rate."""
+        check_gradients(self.parameters, grads, self.check_finite)
+        lr = self.lr if lr is None else lr
+        check_rate(lr)
+        for name, parameter in self.parameters.items():
+            if np.may_share_memory(parameter, grads[name]):
+                raise ValueError(
+                    f"the gradient of {name} shares memory with it, and would change during the step: copy it"
+                )
+        self._step += 1
+        return float(lr)  # a number of NumPy would widen the arrays it meets
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """
