@@ -8,17 +8,17 @@ In float32, on the same numbers and with the same number of threads for both, fi
   kernel of its own, and `foreach=True`, operation by operation over all arrays.
 - sgd, nesterov, adagrad, rmsprop, amsgrad, lion: the same for ours alone.
 - muon: a step on a matrix of 768 x 3072. PyTorch computes its iteration in bfloat16, ours is in float32.
-- memory: what memory gives to NumPy, a += c on arrays of 10 million numbers, which reads two and writes one; the most of
-  the three that were tried. With a factor, a += s c, it takes a second pass, or pieces that stay in the cache, and
-  neither reaches as much. Each thread has its share of the arrays.
+- memory: what memory gives to NumPy: a += c on arrays of 10 million numbers, which reads two and writes one. (A triad
+  with a factor, a += s c, takes a second pass, or pieces that stay in the cache, and neither reaches as much.) Each
+  thread has its share of the arrays.
 
 Parameters after three steps are compared before anything is timed. Those compared take turns; within a turn a step runs
 some times in a row, and the turn's time is the median of these. What is printed is the median of the turns, and of the
 ratios (ours to theirs, below one: ours is faster) the median and the range. "gigabytes a second" is what the rule has
 to read and write (AdamW: parameters and two means both ways, gradients one way, 28 bytes a parameter) by its time, and
-"of memory" that in units of what memory gives, turn by turn. Threads wait for more work for some milliseconds after they
-have had some, which would slow the other library: a pause goes before each turn. On a machine that does other work at
-the same time two threads wait for each other, and only one gives steady numbers.
+"of memory" that in units of what memory gives, turn by turn. Threads wait for more work for some milliseconds after
+they have had some, which would slow the other library: a pause goes before each turn. On a machine that does other work
+at the same time two threads wait for each other, and only one gives steady numbers.
 
 Each number of threads is a process of its own, because BLAS reads it when it is loaded. OpenBLAS chooses its kernels by
 the processor, and older ones for one that it does not know; only muon depends on it.
