@@ -1,7 +1,8 @@
 """
 A step of each optimizer against PyTorch: `python packages/fp-optim/benchmarks/bench_step.py`.
 
-In float32, on the same numbers and with the same number of threads for both, first one and then two:
+In float32, on the same numbers and with the same number of threads for both, first one and then two (`threads=2` for
+ours):
 
 - adamw, adam, momentum: a step on 10 million parameters in the arrays of a small GPT (an embedding, a layer of width
   768, its norms and biases), with decay on the matrices, against PyTorch's `fused=True`, one pass over memory by a
@@ -101,7 +102,7 @@ def rule(name: str) -> dict[str, Run]:
         for kernel in ("fused", "foreach"):
             groups, peers[kernel] = tensors(parameters, grads, settings.get("weight_decay", 0.0))
             runs[kernel] = getattr(torch.optim, theirs)(groups, lr=RATE, **told, **{kernel: True}).step
-    optimizer = getattr(fp_optim, ours)(parameters, lr=RATE, **settings)
+    optimizer = getattr(fp_optim, ours)(parameters, lr=RATE, threads=THREADS, **settings)
     runs = {"ours": lambda: optimizer.step(grads), **runs}
     for _ in range(3):
         for run in runs.values():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fp_optim import SGD, Adam, AdamW, Lion, Momentum
+from fp_optim import SGD, AdaGrad, Adam, AdamW, AMSGrad, Lion, Momentum, RMSprop
 from fp_optim._named import CHUNK
+from fp_optim.optimizer import SHARED, WORTHWHILE
 
 
 def two():
@@ -45,7 +46,7 @@ def test_decay_by_another_role():
 
 @pytest.mark.claim("optim.pieces")
 @pytest.mark.parametrize("make", [SGD, AdamW, Adam, Momentum])
-def test_pieces_and_the_whole_agree_to_the_bit(make, monkeypatch):
+def test_pieces_and_the_whole_agree_to_the_bit(make):
     rng = np.random.default_rng(0)
     start, grads = rng.normal(size=2 * CHUNK + 17), [rng.normal(size=2 * CHUNK + 17) for _ in range(3)]
     results = []
@@ -53,12 +54,54 @@ def test_pieces_and_the_whole_agree_to_the_bit(make, monkeypatch):
         p = {"w": start.copy()}
         optimizer = make(p, lr=0.1, weight_decay=0.5, decay=lambda name, array: True)
         if whole:
-            optimizer._scratch = {start.dtype: np.empty((2, start.size))}
-            monkeypatch.setattr("fp_optim.optimizer.pieces", lambda *arrays: [arrays])
+            optimizer._size, optimizer._scratch = start.size, {start.dtype: np.empty((1, 2, start.size))}
         for g in grads:
             optimizer.step({"w": g})
         results.append(p["w"])
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.claim("optim.pieces")
+@pytest.mark.parametrize("make", [SGD, Momentum, AdaGrad, RMSprop, Adam, AdamW, AMSGrad, Lion])
+def test_threads_change_no_bit(make):
+    rng = np.random.default_rng(1)
+    shapes = {"w": (2 * WORTHWHILE + 17,), "small": (3, 5), "more": (5, WORTHWHILE // 4 + 1)}
+    start = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    grads = [{name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(3)]
+    results = []
+    for threads in (1, 2, 3):
+        p = {name: array.copy() for name, array in start.items()}
+        optimizer = make(p, lr=0.1, weight_decay=0.5, decay=lambda name, array: True, threads=threads)
+        assert optimizer.threads == threads
+        for g in grads:
+            optimizer.step(g)
+        results.append([*p.values(), *optimizer.state_dict().values()])
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("place", [0, SHARED])  # in a piece of either thread
+def test_what_becomes_of_an_overflow_is_the_callers_choice_in_all_threads(place):
+    g = np.zeros(2 * WORTHWHILE, np.float32)
+    g[place] = 1e30
+    optimizer = Adam({"w": np.ones_like(g)}, threads=2)
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        optimizer.step({"w": g})
+    with np.errstate(over="ignore"):
+        optimizer.step({"w": g})
+
+
+def test_a_step_of_threads_allocates_nothing_that_grows_with_the_parameters(peak_bytes):
+    p = {"w": np.ones(16 * WORTHWHILE, np.float32)}
+    optimizer = AdamW(p, threads=2)
+    g = {"w": np.full_like(p["w"], 0.5)}
+    assert peak_bytes(lambda: optimizer.step(g)) < 100_000  # views and futures; one copy of w would be 16 MB
+
+
+def test_a_small_model_is_not_worth_a_thread():
+    assert AdamW({"w": np.ones((3, WORTHWHILE // 3))}, threads=5).threads == 1
+    assert AdamW({"w": np.ones((2, WORTHWHILE), np.float32)}, threads=5).threads == 2
 
 
 def test_a_state_that_is_loaded_goes_on_to_the_bit():
@@ -86,6 +129,7 @@ def test_a_state_that_is_loaded_goes_on_to_the_bit():
             lambda: SGD(two(), 1, groups=lambda n, a: {"beta": 1}),
             "SGD has no setting beta, given for w; it has lr_scale",
         ),
+        (lambda: SGD(two(), 1, threads=0), "threads must be at least 1, got 0"),
         (lambda: SGD({}, 1), "at least one parameter"),
         (lambda: SGD({"w": np.ones(2, int)}, 1), "parameter w must be of floating-point numbers, got int64"),
         (lambda: AdamW(two(), groups=lambda n, a: {"betas": (1, 0)}), r"betas must lie in \[0, 1\), got \(1, 0\)"),

@@ -86,15 +86,15 @@ def largest(array: np.ndarray) -> float:
     return float(np.maximum(array.max(initial=0.0), -array.min(initial=0.0))) + 0.0  # -0.0 + 0.0 is 0.0
 
 
-def pieces(*arrays: np.ndarray, size: int = CHUNK) -> Iterator[tuple[np.ndarray, ...]]:
+def pieces(*arrays: np.ndarray, size: int = CHUNK, first: int = 0, every: int = 1) -> Iterator[tuple[np.ndarray, ...]]:
     """
-    Arrays of one size, in matching flat pieces of at most `size` numbers.
+    Arrays of one size, in matching flat pieces of at most `size` numbers: all, or each `every`th from `first` on.
 
     A long chain of elementwise operations reads and writes memory once per link if it is done array by array, and once
     per chain if it is done piece by piece, because a piece stays in the cache.
     """
     flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, size):
+    for start in range(first * size, flat[0].size, every * size):
         yield tuple(array[start : start + size] for array in flat)
 
 

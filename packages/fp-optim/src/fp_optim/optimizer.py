@@ -52,7 +52,10 @@ to the bit.
 other pieces hold other places; so it is computed from the same numbers by the same operations, and each is rounded by
 itself. $\blacksquare$
 
-Muon mixes the numbers of a matrix and is not of this kind.
+The proof asks for no order. With `threads`, several of them take different pieces at the same time: NumPy lets go of
+the interpreter's lock inside an operation. Pieces are larger then, so that there are fewer operations to take it for.
+
+Muon mixes the numbers of a matrix and is not of this kind; the threads of its matrix products are those of BLAS.
 
 ## In practice
 
@@ -61,6 +64,8 @@ a schedule is a function whose value is handed to `step`.
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -79,6 +84,11 @@ from fp_optim._named import (
 __all__ = ["Optimizer", "SGD", "is_matrix"]  # the order of the page
 
 Array = Float[np.ndarray, "..."]
+SHARED = 4 * CHUNK
+"""Numbers per piece of one of several threads, which wait for the interpreter's lock after every operation."""
+WORTHWHILE = 2 * SHARED
+"""Numbers for which a thread is worth waking."""
+
 Groups = Callable[[str, np.ndarray], Mapping[str, Any]]
 Decay = Callable[[str, np.ndarray], bool]
 
@@ -107,6 +117,8 @@ class Optimizer:
         `decay(name, array)` says whether that parameter decays; `is_matrix` if not given.
     check_finite
         Refuse gradients with an infinity or a NaN, by name, before anything is changed. Costs one more pass over them.
+    threads
+        How many threads share the pieces of a step, at most: a small model gets fewer. The numbers do not depend on it.
     **options
         The settings of the rule.
 
@@ -134,9 +146,12 @@ class Optimizer:
         groups: Groups | None = None,
         decay: Decay | None = None,
         check_finite: bool = False,
+        threads: int = 1,
         **options: Any,
     ) -> None:
         check_parameters(parameters)
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
         check_rate(lr)
         self.parameters, self.lr, self.check_finite = dict(parameters), lr, check_finite
         self.options: dict[str, dict[str, Any]] = {}
@@ -158,7 +173,12 @@ class Optimizer:
         self.state: dict[str, dict[str, np.ndarray]] = {
             key: {name: np.zeros_like(array) for name, array in parameters.items()} for key in self.STATE
         }
-        self._scratch = {array.dtype: np.empty((2, CHUNK), dtype=array.dtype) for array in parameters.values()}
+        self.threads = max(1, min(threads, sum(array.size for array in parameters.values()) // WORTHWHILE))
+        self._size = SHARED if self.threads > 1 else CHUNK
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._scratch = {
+            array.dtype: np.empty((self.threads, 2, self._size), dtype=array.dtype) for array in parameters.values()
+        }
         self._step = np.zeros((), dtype=np.int64)
 
     @property
@@ -210,12 +230,27 @@ class Optimizer:
             If a gradient is missing, unexpected, misshapen, in its parameter's memory or (if asked for) not finite.
             Nothing has changed then.
         """
-        lr, t = self._begin(grads, lr), self.n_steps
-        for name, parameter in self.parameters.items():
+        lr = self._begin(grads, lr)
+        if self._pool is None:
+            self._move(grads, lr, 0)
+            return
+        # in copies of the caller's context, where NumPy keeps what is to become of an overflow
+        contexts = [copy_context() for _ in range(self.threads)]
+        work = [self._pool.submit(context.run, self._move, grads, lr, i) for i, context in enumerate(contexts)]
+        wait(work)
+        for share in work:
+            share.result()
+
+    def _move(self, grads: Mapping[str, Array], lr: float, thread: int) -> None:
+        """A thread's share of a step: of each parameter every so-manieth piece, from another one each time."""
+        t = self.n_steps
+        for k, (name, parameter) in enumerate(self.parameters.items()):
             options = dict(self.options[name])
             rate, decay = lr * options.pop("lr_scale"), options.pop("weight_decay")
-            scratch, total = self._scratch[parameter.dtype]
-            for p, g, *state in pieces(parameter, grads[name], *(self.state[key][name] for key in self.STATE)):
+            scratch, total = self._scratch[parameter.dtype][thread]
+            arrays = (parameter, grads[name], *(self.state[key][name] for key in self.STATE))
+            first = (thread + k) % self.threads
+            for p, g, *state in pieces(*arrays, size=self._size, first=first, every=self.threads):
                 if decay and self.PENALTY:
                     g = np.add(g, np.multiply(p, decay, out=total[: p.size]), out=total[: p.size])
                 elif decay:
