@@ -55,6 +55,7 @@ the weakest of the theorems; that the others describe training so well is an obs
 | `fp_optim.clipping` | How is a single bad batch kept from doing harm? |
 | `fp_optim.surfaces` | What does it look like? |
 | `fp_optim.race` | Which one is first? |
+| `fp_optim.mistakes` | What goes wrong without an error? |
 | `fp_optim.exercises` | Can you do it yourself? |
 
 You need chapter 2 for vectors, gradients and Taylor's theorem, and eigenvalues from chapter 3. This chapter adds norms
@@ -66,8 +67,6 @@ AdamW with warmup and a cosine has trained most of them, with $\beta_2$ at 0.95 
 schedules with a constant middle part spread because a run can then be prolonged, and Muon because its steps on matrices
 are worth more than they cost. Everything is sharded there: moments and parameters lie on different devices, in mixed
 precision, which changes where the arrays are and nothing in the formulas.
-
-**Not here yet**: common mistakes. They come in a later version of this package.
 
 **Left out**: second-order methods (Newton's appears as a tool, K-FAC and Shampoo do not), line search, conjugate
 gradients, constrained problems beyond a box, and variance reduction.
@@ -119,6 +118,7 @@ __all__ = [  # sections, in reading order
     "clipping",
     "surfaces",
     "race",
+    "mistakes",
     "exercises",
 ]
 __version__ = "0.2.0"

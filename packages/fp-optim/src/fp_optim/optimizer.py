@@ -175,7 +175,7 @@ class Optimizer:
         }
         self.threads = max(1, min(threads, sum(array.size for array in parameters.values()) // WORTHWHILE))
         self._size = SHARED if self.threads > 1 else CHUNK
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._scratch = {
             array.dtype: np.empty((self.threads, 2, self._size), dtype=array.dtype) for array in parameters.values()
         }
@@ -235,9 +235,11 @@ class Optimizer:
             self._move(grads, lr, 0)
             return
         # in copies of the caller's context, where NumPy keeps what is to become of an overflow
-        contexts = [copy_context() for _ in range(self.threads)]
-        work = [self._pool.submit(context.run, self._move, grads, lr, i) for i, context in enumerate(contexts)]
-        wait(work)
+        work = [self._pool.submit(copy_context().run, self._move, grads, lr, i) for i in range(1, self.threads)]
+        try:
+            self._move(grads, lr, 0)
+        finally:
+            wait(work)
         for share in work:
             share.result()
 
