@@ -13,13 +13,13 @@ ours):
   with a factor, a += s c, takes a second pass, or pieces that stay in the cache, and neither reaches as much.) Each
   thread has its share of the arrays.
 
-Parameters after three steps are compared before anything is timed. Those compared take turns; within a turn a step runs
-some times in a row, and the turn's time is the median of these. What is printed is the median of the turns, and of the
-ratios (ours to theirs, below one: ours is faster) the median and the range. "gigabytes a second" is what the rule has
-to read and write (AdamW: parameters and two means both ways, gradients one way, 28 bytes a parameter) by its time, and
-"of memory" that in units of what memory gives, turn by turn. Threads wait for more work for some milliseconds after
-they have had some, which would slow the other library: a pause goes before each turn. On a machine that does other work
-at the same time two threads wait for each other, and only one gives steady numbers.
+Parameters after three steps are compared before anything is timed. Those compared take turns; a turn is a quarter of a
+second of steps in a row, and its time is their median. What is printed is the median of the turns, and of the ratios
+(ours to theirs, below one: ours is faster) the median and the range. "gigabytes a second" is what the rule has to read
+and write (AdamW: parameters and two means both ways, gradients one way, 28 bytes a parameter) by its time, and "of
+memory" that in units of what memory gives, turn by turn. Threads wait for more work for some milliseconds after they
+have had some, which would slow the other library: a pause goes before each turn. On a machine that does other work at
+the same time two threads wait for each other, and only one gives steady numbers.
 
 Each number of threads is a process of its own, because BLAS reads it when it is loaded. OpenBLAS chooses its kernels by
 the processor, and older ones for one that it does not know; only muon depends on it.
@@ -132,25 +132,30 @@ def muon() -> dict[str, Run]:
 
 def memory() -> Run:
     a, c = (arrays({"x": (N_NUMBERS,)}, seed)["x"] for seed in (4, 5))
+    own, *others = zip(np.array_split(a, THREADS), np.array_split(c, THREADS), strict=True)
     pool = ThreadPoolExecutor(THREADS)
-    parts = list(zip(np.array_split(a, THREADS), np.array_split(c, THREADS), strict=True))
 
-    def part(arguments: tuple) -> None:
-        a, c = arguments
+    def part(a: np.ndarray, c: np.ndarray) -> None:
         np.add(a, c, out=a)
 
-    return lambda: part((a, c)) if THREADS == 1 else list(pool.map(part, parts))
+    def run() -> None:
+        work = [pool.submit(part, *other) for other in others]
+        part(*own)
+        for share in work:
+            share.result()
+
+    return run
 
 
 # --- measuring
 
 
-def seconds(do: Run, repeats: int) -> float:
-    """The median of some runs in a row, after one that does not count."""
+def seconds(do: Run) -> float:
+    """The median of the runs of a while, which is long enough for threads to find a processor each."""
     do()
     times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+    end = time.perf_counter() + 0.25
+    while (start := time.perf_counter()) < end:
         do()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
@@ -162,13 +167,13 @@ def spread(values: Iterable[float]) -> list[float]:
     return [float(f"{x:.3g}") for x in (statistics.median(v), v[0], v[-1])]
 
 
-def compare(runs: dict[str, Run], turns: int, repeats: int, n_bytes: int = 0) -> dict[str, Any]:
+def compare(runs: dict[str, Run], turns: int, n_bytes: int = 0) -> dict[str, Any]:
     """Times and ratios of runs that take turns, and with a number of bytes the rate at which ours passes them."""
     times: dict[str, list[float]] = {who: [] for who in runs}
     for _ in range(turns):
         for who, run in runs.items():
             time.sleep(0.1)
-            times[who].append(seconds(run, repeats))
+            times[who].append(seconds(run))
     result: dict[str, Any] = {
         "milliseconds": {who: spread(1e3 * t for t in taken) for who, taken in times.items()},
         "ratio of ours to": {
@@ -195,9 +200,9 @@ def inside(jobs: list[str], turns: int, target: str) -> None:
     n = sum(int(np.prod(shape)) for shape in SHAPES.values())
     for job in jobs:
         if job == "muon":
-            results[job] = compare(muon(), turns, 3)
+            results[job] = compare(muon(), turns)
         else:
-            results[job] = compare({**rule(job), "memory": memory()}, turns, 5, n * RULES[job][-1])
+            results[job] = compare({**rule(job), "memory": memory()}, turns, n * RULES[job][-1])
         print(json.dumps({f"{job}, {THREADS} thread{'s' * (THREADS > 1)}": results[job]}), flush=True)
     pathlib.Path(target).write_text(json.dumps(results), encoding="utf-8")
 

@@ -181,7 +181,8 @@ class Lion(Optimizer):
         beta1, beta2 = betas
         np.multiply(m, beta1 / (1 - beta1), out=s)  # (E1), divided by 1 - beta1
         s += g
-        np.sign(s, out=s)  # (E2)
+        for a in range(0, s.size, 4096):  # in place, NumPy takes ten times as long for it
+            s[a : a + 4096] = np.sign(s[a : a + 4096])  # (E2)
         s *= lr
         p -= s
         np.multiply(g, 1 - beta2, out=s)  # (E3)
