@@ -252,7 +252,8 @@ from fp_neural.initialization import orthogonal, xavier_normal
 from fp_neural.module import Module, Parameter
 
 __all__ = [  # the order of the page
-    "rnn_sequence", "reference_rnn_sequence", "lstm_sequence", "reference_lstm_sequence", "RNN", "LSTM",
+    "rnn_sequence", "reference_rnn_sequence", "lstm_sequence", "reference_lstm_sequence", "Recurrent", "RNN",
+    "LSTM",
 ]  # fmt: skip
 
 Texts = Float[np.ndarray, "B T D"]
@@ -586,7 +587,9 @@ def _to_operands(
 # --- the layers
 
 
-class _Recurrent(Module):
+class Recurrent(Module):
+    """What both layers have in common: blocks of weights, a bias, and the shapes that they take."""
+
     blocks: int
     """How many blocks of rows the weights have."""
 
@@ -628,7 +631,7 @@ class _Recurrent(Module):
         return np.zeros((x.shape[0], self.n_hidden), value_of(self.weight_hh).dtype)
 
 
-class RNN(_Recurrent):
+class RNN(Recurrent):
     r"""
     The plain recurrent layer (E2), from Xavier's $W$, an orthogonal $U$ and $b = 0$.
 
@@ -700,7 +703,7 @@ class RNN(_Recurrent):
         return y, value_of(y)[:, -1].copy()
 
 
-class LSTM(_Recurrent):
+class LSTM(Recurrent):
     r"""
     The long short-term memory (E9), from Xavier's $W$, orthogonal blocks of $U$, and $b = 1$ for the forget gate.
 
