@@ -211,7 +211,7 @@ def test_values_that_are_not_finite_are_returned_and_nothing_is_clipped(bad, dty
 def test_clipping_by_value_is_in_place_and_keeps_the_type(peak_bytes):
     w = np.full((331, 113), 3.0, dtype=np.float32)
     grads = {"w": w, "empty": np.zeros((0, 3)), "turned": np.arange(6.0).reshape(2, 3).T}
-    assert peak_bytes(lambda: clip_by_value(grads, 2.0)) < 10_000
+    assert peak_bytes(lambda: clip_by_value(grads, 2.0)) < 50_000  # buffers of older NumPys; a copy has 150,000
     assert w.dtype == np.float32 and w.min() == w.max() == 2.0
     assert grads["turned"].tolist() == [[0, 2], [1, 2], [2, 2]]
     assert clip_by_value({}, 1.0) == 0.0 and clip_by_value({"w": np.array([5.0])}, math.inf) == 5.0
