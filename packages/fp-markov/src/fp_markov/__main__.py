@@ -6,13 +6,13 @@ The command: a model of any text, judged on a part of it that was held out, and 
 
 import argparse
 import math
-import os
 import sys
 from typing import Any
 
 import numpy as np
 
 from fp_markov import experiment
+from fp_markov._command import answer
 from fp_markov._files import check_replaceable, read_text
 from fp_markov.information import perplexity
 from fp_markov.ngram import SMOOTHINGS
@@ -66,40 +66,28 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments().parse_args(argv)
+    return answer("fp_markov", lambda: work(options))
+
+
+def work(options: argparse.Namespace) -> None:
+    """Count, score, keep, write."""
     settings = {name: value for name in ("alpha", "discount") if (value := getattr(options, name)) is not None}
     how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "min_p")}
-    try:
-        check(options, how)
-        text = read_text(options.file)
-        trial = experiment.run(
-            text,
-            options.order,
-            options.smoothing,
-            units=options.units,
-            held_out=options.held_out,
-            min_count=options.min_count,
-            **settings,
-        )
-        if options.top_k is not None and options.top_k > len(trial.vocabulary):
-            raise ValueError(f"--top-k is at most {len(trial.vocabulary)} for this vocabulary, got {options.top_k}")
-        report(trial, options)
-        keep(trial, options)
-        sample(trial, options, how)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("fp_markov: interrupted", file=sys.stderr)
-        return 128 + 2  # as a shell reports SIGINT
-    except BrokenPipeError:  # who reads has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
-        return 128 + 13  # as a shell reports SIGPIPE
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"fp_markov: {place}{error.strerror or error}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"fp_markov: {error}", file=sys.stderr)
-        return 1
-    return 0
+    check(options, how)
+    trial = experiment.run(
+        read_text(options.file),
+        options.order,
+        options.smoothing,
+        units=options.units,
+        held_out=options.held_out,
+        min_count=options.min_count,
+        **settings,
+    )
+    if options.top_k is not None and options.top_k > len(trial.vocabulary):
+        raise ValueError(f"--top-k is at most {len(trial.vocabulary)} for this vocabulary, got {options.top_k}")
+    report(trial, options)
+    keep(trial, options)
+    sample(trial, options, how)
 
 
 def check(options: argparse.Namespace, how: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ The command: a network trained on any text, judged beside counting on a part of 
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from typing import Any
 
 import numpy as np
 
+from fp_markov._command import answer
 from fp_markov._files import check_replaceable, read_text, replacing
 from fp_markov.experiment import split
 from fp_markov.sampling import draw
@@ -72,36 +72,25 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = arguments().parse_args(argv)
-    try:
-        check(options)
-        training, rest = split(read_text(options.file), options.held_out)
-        fields = [f.name for f in dataclasses.fields(Settings)]
-        settings = Settings(**{name: getattr(options, name) for name in fields})
-        if options.order > len(training):
-            raise ValueError(f"--order is at most {len(training)} for this text, got {options.order}")
-        with np.errstate(over="ignore", invalid="ignore"):  # training stops where numbers are no longer finite
-            trial = run(
-                training, rest, settings, lines=options.lines, every=options.every,
-                watch=lambda n, loss: print(f"{n:>7,} steps: {loss:.4f} nats per character held out", flush=True),
-            )  # fmt: skip
-        keep(trial, settings, options)
-        report(trial, options)
-        sample(trial, options)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("fp_neural: interrupted", file=sys.stderr)
-        return 128 + 2  # as a shell reports SIGINT
-    except BrokenPipeError:  # who reads has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
-        return 128 + 13  # as a shell reports SIGPIPE
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"fp_neural: {place}{error.strerror or error}", file=sys.stderr)
-        return 1
-    except (ValueError, FloatingPointError, MemoryError) as error:
-        print(f"fp_neural: {str(error) or 'out of memory'}", file=sys.stderr)
-        return 1
-    return 0
+    return answer("fp_neural", lambda: work(options))
+
+
+def work(options: argparse.Namespace) -> None:
+    """Train, keep, score, write."""
+    check(options)
+    training, rest = split(read_text(options.file), options.held_out)
+    fields = [f.name for f in dataclasses.fields(Settings)]
+    settings = Settings(**{name: getattr(options, name) for name in fields})
+    if options.order > len(training):
+        raise ValueError(f"--order is at most {len(training)} for this text, got {options.order}")
+    with np.errstate(over="ignore", invalid="ignore"):  # training stops where numbers are no longer finite
+        trial = run(
+            training, rest, settings, lines=options.lines, every=options.every,
+            watch=lambda n, loss: print(f"{n:>7,} steps: {loss:.4f} nats per character held out", flush=True),
+        )  # fmt: skip
+    keep(trial, settings, options)
+    report(trial, options)
+    sample(trial, options)
 
 
 def check(options: argparse.Namespace) -> None:

@@ -199,7 +199,7 @@ class AdamW(Optimizer):
 
     def update(  # type: ignore[override]
         self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, m: np.ndarray, v: np.ndarray,
-        *, betas: tuple[float | int, float | int], eps: float | int,
+        *largest: np.ndarray, betas: tuple[float | int, float | int], eps: float | int,
     ) -> None:  # fmt: skip
         beta1, beta2 = betas
         root = math.sqrt(1 - beta2**t)
@@ -210,11 +210,15 @@ class AdamW(Optimizer):
         s *= 1 - beta2
         v *= beta2
         v += s
-        np.sqrt(v, out=s)  # (E4)
+        np.sqrt(self.scale(v, *largest), out=s)  # (E4)
         s += eps * root
         np.divide(m, s, out=s)
         s *= lr * root / (1 - beta1**t)
         p -= s
+
+    def scale(self, v: np.ndarray) -> np.ndarray:
+        """The mean square that the step is divided by the root of."""
+        return v
 
 
 def largest_step(t: int, betas: tuple[float, float] = (0.9, 0.999)) -> float:

@@ -316,25 +316,9 @@ class AMSGrad(Adam):
 
     STATE = ("m", "v", "largest")  # type: ignore[assignment]
 
-    def update(  # type: ignore[override]
-        self, t: int, lr: float | int, p: np.ndarray, g: np.ndarray, s: np.ndarray, m: np.ndarray, v: np.ndarray,
-        largest: np.ndarray, *, betas: tuple[float | int, float | int], eps: float | int,
-    ) -> None:  # fmt: skip
-        beta1, beta2 = betas
-        root = math.sqrt(1 - beta2**t)
-        np.multiply(g, 1 - beta1, out=s)
-        m *= beta1
-        m += s
-        np.multiply(g, g, out=s)
-        s *= 1 - beta2
-        v *= beta2
-        v += s
-        np.maximum(largest, v, out=largest)
-        np.sqrt(largest, out=s)
-        s += eps * root  # numerator and denominator of (E3) times the root
-        np.divide(m, s, out=s)
-        s *= lr * root / (1 - beta1**t)
-        p -= s
+    def scale(self, v: np.ndarray, largest: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        """The largest mean square so far: that of (E3), before the correction of its bias."""
+        return np.maximum(largest, v, out=largest)
 
 
 def play(
