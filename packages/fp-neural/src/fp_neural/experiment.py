@@ -34,9 +34,9 @@ line to zero. The norm of each gradient is clipped, recurrent networks have clif
 Counting is hard to beat. A perceptron that sees as many tokens as a table does no better than it, and worse where the
 table has seen most contexts before and has many more numbers to remember them with. What decides is how far back a
 model looks: there a table runs out of text, and a perceptron out of weights. The recurrent network does not, and is
-ahead on both texts by more than eight standard errors, for thousands of times the seconds. Its settings on Shakespeare
-are the second that were tried, chosen by the loss on the very part that is reported, as there is no third; the first,
-half as many steps, came to 1.500. Names have a part for choosing.
+ahead on both texts by many standard errors, for thousands of times the seconds. Its settings on Shakespeare are the
+second that were tried, chosen by the loss on the very part that is reported, as there is no third; `lstm-first` are the
+first. Names have a part for choosing.
 
 ## In practice
 
