@@ -94,7 +94,7 @@ def test_decoding_unknown_characters_three_ways():
     ids = tokenizer.encode("a?b")
     assert tokenizer.decode(ids) == "a\ufffdb"
     assert tokenizer.decode(ids, errors="ignore") == "ab"
-    with pytest.raises(ValueError, match="id 0 at position 1 is <unk>, whose character is lost"):
+    with pytest.raises(ValueError, match="id 0 at position 1 is <unk>, whose text is lost"):
         tokenizer.decode(ids, errors="strict")
     assert tokenizer.decode([1, 2], errors="strict") == "ab"
 

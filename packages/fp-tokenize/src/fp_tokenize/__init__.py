@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fp_tokenize.protocol import Tokenizer as Tokenizer
 
 __all__ = ["protocol", "characters", "interchange"]  # the sections, in reading order
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _SECTION_OF = {
     "Tokenizer": "protocol",

@@ -76,13 +76,14 @@ a model on bytes needs no vocabulary at all and never meets an unknown symbol. B
 keeps the bytes' guarantee and wins the length back.
 """
 
-import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Int32, Integer
 
-from fp_tokenize.protocol import Ids
+from fp_tokenize.frame import Frame, Inner, check_text
+from fp_tokenize.special import AddedToken
 
 __all__ = ["CharTokenizer", "ByteTokenizer", "byte_alphabet"]  # the order of the page
 
@@ -90,7 +91,7 @@ UNKNOWN = "<unk>"
 REPLACEMENT = "\ufffd"
 
 
-class CharTokenizer:
+class CharTokenizer(Frame):
     """
     One token a character.
 
@@ -98,11 +99,14 @@ class CharTokenizer:
     ----------
     alphabet
         The characters of the vocabulary, in any order; repetitions do no harm.
+    special_tokens
+        Spellings of special tokens, which get the ids after the alphabet; see `fp_tokenize.special`.
 
     Raises
     ------
     ValueError
-        If the alphabet is empty, or a member is not one character, or is a lone surrogate.
+        If the alphabet is empty, or a member is not one character, or is a lone surrogate; or a special token is one
+        of the characters.
 
     Examples
     --------
@@ -113,7 +117,7 @@ class CharTokenizer:
     ([5, 4, 1], 'older\ufffd')
     """
 
-    def __init__(self, alphabet: Iterable[str]) -> None:
+    def __init__(self, alphabet: Iterable[str], special_tokens: Iterable[str | AddedToken] = ()) -> None:
         characters = set(alphabet)
         if not characters:
             raise ValueError("a character tokenizer needs at least one character, got an empty alphabet")
@@ -121,14 +125,26 @@ class CharTokenizer:
             if len(character) != 1:
                 raise ValueError(f"an alphabet consists of single characters, got {character!r}")
         self.alphabet = "".join(sorted(characters))
+        check_text(self.alphabet)
+        special_tokens = list(special_tokens)
+        for token in special_tokens:
+            if (token if isinstance(token, str) else token.content) in characters:
+                raise ValueError(f"a special token cannot be a character of the alphabet, got {token!r}")
+        super().__init__(
+            [UNKNOWN, *self.alphabet],
+            [REPLACEMENT.encode(), *(character.encode() for character in self.alphabet)],
+            special_tokens=special_tokens,
+            unknown=0,
+        )
+        # code point -> id, where the last entry stands for all code points above the alphabet
         points = _code_points(self.alphabet)
-        # id -> code point, with the replacement for <unk>; code point -> id, where the last entry stands for all above
-        self._points = np.concatenate((np.array([ord(REPLACEMENT)], "<u4"), points))
-        self._ids = np.zeros(int(points[-1]) + 2, np.int32)
-        self._ids[points] = np.arange(1, len(points) + 1)
+        self._table = np.zeros(int(points[-1]) + 2, np.int32)
+        self._table[points] = np.arange(1, len(points) + 1)
 
     @classmethod
-    def train(cls, texts: Iterable[str]) -> "CharTokenizer":
+    def train(
+        cls, texts: Iterable[str], vocab_size: int | None = None, special_tokens: Iterable[str | AddedToken] = ()
+    ) -> "CharTokenizer":
         """
         The tokenizer whose alphabet is the set of characters of some texts.
 
@@ -136,83 +152,51 @@ class CharTokenizer:
         ----------
         texts
             Any number of texts; read once, one at a time.
+        vocab_size
+            Keep only the most frequent characters, so many that the vocabulary has this size; of equally frequent
+            ones, those of smaller code point. `None` keeps all.
+        special_tokens
+            Spellings of special tokens.
 
         Raises
         ------
         ValueError
-            If there is no character in them, or a lone surrogate.
+            If there is no character in them, or a lone surrogate, or no room for one character.
         """
-        characters: set[str] = set()
+        special_tokens = list(special_tokens)
+        counts: Counter[str] = Counter()
         for text in texts:
-            characters.update(text)
-        if not characters:
+            counts.update(text)
+        if not counts:
             raise ValueError("training needs at least one character, got empty text")
-        return cls(characters)
+        if vocab_size is None:
+            return cls(counts, special_tokens)
+        room = vocab_size - 1 - len(special_tokens)
+        if room < 1:
+            raise ValueError(
+                f"the vocabulary has to hold {UNKNOWN}, {len(special_tokens)} special tokens and at least one "
+                f"character, got vocab_size={vocab_size}"
+            )
+        return cls(sorted(counts, key=lambda character: (-counts[character], character))[:room], special_tokens)
 
-    @property
-    def vocab_size(self) -> int:
-        """Size of the alphabet, plus one for `<unk>`."""
-        return len(self._points)
+    def _array(self, text: str, first: bool, inner: Inner) -> Int32[np.ndarray, " T"]:
+        return self._table[np.minimum(_code_points(text), len(self._table) - 1)]
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text: 0 for characters outside the alphabet. `ValueError` for lone surrogates."""
-        return self.encode_array(text).tolist()
-
-    def encode_array(self, text: str) -> Int32[np.ndarray, " T"]:
-        """The same ids as an array, one lookup for the whole text."""
-        return self._ids[np.minimum(_code_points(text), len(self._ids) - 1)]
-
-    def decode(self, ids: Ids, errors: str = "replace") -> str:
-        """
-        The text of some ids.
-
-        Parameters
-        ----------
-        ids
-            Token ids.
-        errors
-            What `<unk>` becomes: `"replace"` U+FFFD, `"ignore"` nothing, `"strict"` an error.
-
-        Raises
-        ------
-        ValueError
-            If an id lies outside the vocabulary, or is `<unk>` under `"strict"`.
-        """
-        _check_errors(errors)
-        ids = _as_ids(ids, self.vocab_size)
-        if errors != "replace" and not ids.all():
-            if errors == "strict":
-                raise ValueError(
-                    f"id 0 at position {int((ids == 0).argmax())} is {UNKNOWN}, whose character is lost. "
-                    "Decode with errors='replace' to write U+FFFD for it."
-                )
-            ids = ids[ids != 0]
-        return self._points[ids].tobytes().decode("utf-32-le")
-
-    def token_to_id(self, token: str) -> int | None:
-        """The id of a character of the alphabet, or of `<unk>`; `None` for everything else."""
-        if token == UNKNOWN:
-            return 0
-        position = self.alphabet.find(token) if len(token) == 1 else -1
-        return position + 1 if position >= 0 else None
-
-    def id_to_bytes(self, token_id: int) -> bytes:
-        """A character in UTF-8; for `<unk>`, U+FFFD. `ValueError` outside the vocabulary."""
-        return chr(self._points[_as_ids([token_id], self.vocab_size)[0]]).encode()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `tokenizer.json`; see `fp_tokenize.interchange.save`."""
-        from fp_tokenize import interchange  # here, because it imports this section
-
-        interchange.save(self, path)
+    def _pieces(self, text: str, first: bool, inner: Inner) -> Iterator[tuple[int, int, int]]:
+        return ((token_id, i, i + 1) for i, token_id in enumerate(self._array(text, first, inner).tolist()))
 
     def __repr__(self) -> str:
         return f"CharTokenizer({self.alphabet!r})"
 
 
-class ByteTokenizer:
+class ByteTokenizer(Frame):
     """
     One token a byte of UTF-8; the id is the byte's value.
+
+    Parameters
+    ----------
+    special_tokens
+        Spellings of special tokens, which get the ids from 256; see `fp_tokenize.special`.
 
     Examples
     --------
@@ -223,56 +207,47 @@ class ByteTokenizer:
     (32, b' ')
     """
 
-    vocab_size = 256
+    def __init__(self, special_tokens: Iterable[str | AddedToken] = ()) -> None:
+        special_tokens = list(special_tokens)
+        for token in special_tokens:
+            if (token if isinstance(token, str) else token.content) in set(byte_alphabet()):
+                raise ValueError(f"a special token cannot be the name of a byte, got {token!r}")
+        super().__init__(byte_alphabet(), [bytes([b]) for b in range(256)], special_tokens=special_tokens)
 
-    def encode(self, text: str) -> list[int]:
-        """The bytes of a text. `ValueError` for lone surrogates."""
-        return list(_encoded(text, "utf-8"))
-
-    def encode_array(self, text: str) -> Int32[np.ndarray, " T"]:
-        """The same ids as an array."""
-        return np.frombuffer(_encoded(text, "utf-8"), np.uint8).astype(np.int32)
-
-    def decode(self, ids: Ids, errors: str = "replace") -> str:
+    @classmethod
+    def train(
+        cls, texts: Iterable[str] = (), vocab_size: int | None = None, special_tokens: Iterable[str | AddedToken] = ()
+    ) -> "ByteTokenizer":
         """
-        The text of some ids.
+        The tokenizer itself, for symmetry: there is nothing to learn from any text.
 
         Parameters
         ----------
-        ids
-            Token ids.
-        errors
-            What bytes that are no UTF-8 become: `"replace"` U+FFFD, `"ignore"` nothing, `"strict"` an error.
+        texts
+            Not read.
+        vocab_size
+            256 and the number of special tokens, or `None`.
+        special_tokens
+            Spellings of special tokens.
 
         Raises
         ------
         ValueError
-            If an id lies outside [0, 256), or under `"strict"` if the bytes are no UTF-8.
+            If the size is another one.
         """
-        _check_errors(errors)
-        data = _as_ids(ids, self.vocab_size).astype(np.uint8).tobytes()
-        try:
-            return data.decode("utf-8", errors)
-        except UnicodeDecodeError as error:
+        tokenizer = cls(special_tokens)
+        if vocab_size not in (None, tokenizer.vocab_size):
             raise ValueError(
-                f"the ids are no UTF-8: byte {data[error.start]:#04x} at position {error.start}, {error.reason}. "
-                "Decode with errors='replace' to write U+FFFD for it."
-            ) from None
+                f"bytes and {tokenizer.vocab_size - 256} special tokens make a vocabulary of {tokenizer.vocab_size}, "
+                f"got vocab_size={vocab_size}"
+            )
+        return tokenizer
 
-    def token_to_id(self, token: str) -> int | None:
-        """The byte that a character of `byte_alphabet` names; `None` for everything else."""
-        position = byte_alphabet().find(token) if len(token) == 1 else -1
-        return position if position >= 0 else None
+    def _array(self, text: str, first: bool, inner: Inner) -> Int32[np.ndarray, " T"]:
+        return np.frombuffer(text.encode(), np.uint8).astype(np.int32)
 
-    def id_to_bytes(self, token_id: int) -> bytes:
-        """The byte itself. `ValueError` outside [0, 256)."""
-        return bytes(_as_ids([token_id], self.vocab_size).tolist())
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write `tokenizer.json`; see `fp_tokenize.interchange.save`."""
-        from fp_tokenize import interchange  # here, because it imports this section
-
-        interchange.save(self, path)
+    def _pieces(self, text: str, first: bool, inner: Inner) -> Iterator[tuple[int, int, int]]:
+        return ((byte, i, i + 1) for i, character in enumerate(text) for byte in character.encode())
 
     def __repr__(self) -> str:
         return "ByteTokenizer()"
@@ -293,36 +268,5 @@ def byte_alphabet() -> str:
     return "".join(chr(b if b in printable else next(others)) for b in range(256))
 
 
-def _encoded(text: str, encoding: str) -> bytes:
-    try:
-        return text.encode(encoding)
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"text must be free of lone surrogates, got U+{ord(text[error.start]):04X} at position {error.start}. They "
-            "come from broken input; read it again with errors='replace'."
-        ) from None
-
-
 def _code_points(text: str) -> Integer[np.ndarray, " T"]:
-    return np.frombuffer(_encoded(text, "utf-32-le"), "<u4")
-
-
-def _as_ids(ids: Ids, vocab_size: int) -> Integer[np.ndarray, " T"]:
-    ids = np.asarray(ids) if len(ids) else np.empty(0, np.int64)  # an empty list has no integer type
-    if ids.ndim != 1:
-        raise ValueError(f"ids are a sequence of integers, got an array of shape {ids.shape}")
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"ids must be integers that fit 64 bits, got {ids.dtype}")
-    outside = (ids < 0) | (ids >= vocab_size)
-    if outside.any():
-        position = int(outside.argmax())
-        raise ValueError(
-            f"id {ids[position]} at position {position} lies outside [0, {vocab_size}), the ids of this tokenizer. "
-            "Was the model built for another one?"
-        )
-    return ids
-
-
-def _check_errors(errors: str) -> None:
-    if errors not in ("replace", "ignore", "strict"):
-        raise ValueError(f"errors must be 'replace', 'ignore' or 'strict', got {errors!r}")
+    return np.frombuffer(text.encode("utf-32-le"), "<u4")

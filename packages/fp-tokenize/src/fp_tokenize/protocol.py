@@ -14,10 +14,13 @@ Three views of a token meet here, and confusing them is the usual source of erro
 A text is a Python string without lone surrogates: code points from U+D800 to U+DFFF are halves of the UTF-16 encoding
 of other characters, no characters themselves, and no encoding of Unicode admits them. Every `encode` refuses them by
 name.
+
+A tokenizer is made by the class method `train(texts, vocab_size, special_tokens)` of its class, or read from a file by
+`fp_tokenize.interchange.load`. Training is not part of the protocol, since who asks for a tokenizer has one.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -46,6 +49,14 @@ class Tokenizer(Protocol):
         """The same ids as an array: for texts of millions of characters."""
         ...
 
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """The ids of each of several texts."""
+        ...
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """For each id of `encode(text)`, the half-open interval of characters of `text` that it covers."""
+        ...
+
     def decode(self, ids: Ids, errors: str = "replace") -> str:
         """
         The text of some ids.
@@ -53,6 +64,10 @@ class Tokenizer(Protocol):
         Where they stand for no text (bytes that are no UTF-8, an unknown character), `errors` chooses: `"replace"` puts
         U+FFFD, `"ignore"` nothing, `"strict"` raises `ValueError`. An id outside the vocabulary is always an error.
         """
+        ...
+
+    def decode_stream(self, ids: Iterable[int], errors: str = "replace") -> Iterator[str]:
+        """The same text in parts, each as soon as its ids have arrived."""
         ...
 
     def token_to_id(self, token: str) -> int | None:

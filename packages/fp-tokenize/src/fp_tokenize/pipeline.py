@@ -1,0 +1,266 @@
+r"""
+The pipeline: normalise, split into words, cut each word, number the pieces; and why most texts need little cutting.
+
+BPE, WordPiece and Unigram differ in how they cut one **word** (a pre-token, `fp_tokenize.pretokenize`). Everything else
+is the same for all three and stands here, with the two facts that make Python fast enough: words repeat, so each is
+cut once; and so do longer stretches of text.
+
+You need: `fp_tokenize.frame`, `fp_tokenize.normalize`, `fp_tokenize.pretokenize`.
+
+## Four steps
+
+$$\text{text} \xrightarrow{\text{normalise}} \text{text} \xrightarrow{\text{split}} w_1, \dots, w_n
+\xrightarrow{\text{cut}} \text{tokens of each } w_k \xrightarrow{\text{number}} \text{ids}. \tag{E1}$$
+
+Let $\kappa(w)$ be the ids of word $w$. Cutting looks at one word at a time, so the ids of a text are
+
+$$\text{encode}(x) = \kappa(w_1)\, \kappa(w_2) \cdots \kappa(w_n). \tag{E2}$$
+
+`SubwordTokenizer.encode_reference` is this line and no more.
+
+**Claim** `tokenize.encode-concatenates`. If the words of $xy$ are the words of $x$ followed by those of $y$, then
+$\text{encode}(xy) = \text{encode}(x)\,\text{encode}(y)$. So no token of $xy$ contains characters of both.
+
+**Proof.** By (E2) both sides are $\kappa$ of the words of $x$, then of the words of $y$. A token belongs to one word,
+and each word lies in $x$ or in $y$. $\blacksquare$
+
+## Words repeat
+
+By (E2) a table from $w$ to $\kappa(w)$ loses nothing. In natural text it is hit nearly always: the words met once are a
+small part of all (Zipf's law, `fp_markov.growth`).
+
+But finding the words is itself the larger part of the work: a regular expression looks at every character. The next
+table is keyed by longer stretches that are found faster. Cut the text before each **single space between two
+characters that are not spaces**. Call the pieces *chunks*: " the", " mat,\n\nand".
+
+**Claim** `tokenize.chunks-exact`. Let the pre-tokenizer be one for which `tokenize.space-boundary` holds, and
+$x = z_0 z_1 \cdots z_m$ the cut of a normalised text into chunks. Then
+$\text{encode}(x) = \text{encode}(z_0)\,\text{encode}(z_1) \cdots \text{encode}(z_m)$, where the later chunks are
+encoded as text that does not begin the input.
+
+**Proof.** By induction on $m$. For $m = 0$ there is nothing to show. Let $x = y z_m$ with $y = z_0 \cdots z_{m-1}$. The
+cut between $y$ and $z_m$ is before a single space between two non-spaces, so `tokenize.space-boundary` says that the
+words of $x$ are the words of $y$ followed by those of $z_m$. By `tokenize.encode-concatenates` the ids are those of $y$
+followed by those of $z_m$, and by hypothesis the ids of $y$ are those of its chunks. $\blacksquare$
+
+So a table from chunk to ids is exact too, and a whole text is: one split, one look-up a chunk, one concatenation, each
+a loop inside the interpreter's C code. What a table does not know is cut in bulk: all missing words of a stretch at
+once, because the subclasses are faster on many words than on one.
+
+A table is given up for an empty one when its contents reach `CACHE_BYTES` (an estimate), so that a stream of new words
+does not fill the memory. Where most chunks of a stretch are new (random letters, a language without spaces), to
+remember them costs more than it brings, and only words are looked up.
+
+## In practice
+
+tiktoken keeps no table and runs a compiled loop for every word; Hugging Face's libraries keep one for words, of 10,000
+entries. Both spend most of their time on the regular expression, which is what the chunks avoid.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+
+import numpy as np
+from jaxtyping import Integer
+
+from fp_tokenize.frame import Frame, Inner
+from fp_tokenize.normalize import Normalizer
+from fp_tokenize.pretokenize import Pretokenizer
+from fp_tokenize.special import AddedToken, Found, Template, parts_of
+
+__all__ = ["SubwordTokenizer"]  # the order of the page
+
+CACHE_BYTES = 1 << 28  # estimated bytes of each table
+STRETCH = 1 << 16  # chunks that are looked up together
+FEW = 64  # chunks below which remembering them is always worth it
+# a single space between two characters that are not white space; beginning with the space makes the search fast
+_CUT = re.compile(r" (?<=\S )(?=\S)")
+
+Group = tuple[int, ...]  # ids of one word or chunk
+
+
+class SubwordTokenizer(Frame):
+    """
+    The base of BPE, WordPiece and Unigram: everything but the cutting of one word.
+
+    A subclass defines `_cut` (many words, fast), `_cut_reference` (one word, by the definition) and, if its tokens do
+    not contribute the bytes of the characters that they cover, `_extents`.
+
+    Parameters
+    ----------
+    names, contributions, special_tokens, template, drop_space, unknown
+        See `fp_tokenize.frame.Frame`.
+    normalizer
+        What is done to the text first.
+    pretokenizer
+        How it is split into words.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str | None],
+        contributions: Sequence[bytes],
+        *,
+        normalizer: Normalizer | None = None,
+        pretokenizer: Pretokenizer | None = None,
+        special_tokens: Iterable[str | AddedToken] = (),
+        template: Template | None = None,
+        drop_space: bool = False,
+        unknown: int | None = None,
+    ) -> None:
+        super().__init__(
+            names,
+            contributions,
+            special_tokens=special_tokens,
+            template=template,
+            drop_space=drop_space,
+            unknown=unknown,
+        )
+        self.normalizer = Normalizer() if normalizer is None else normalizer
+        self.pretokenizer = Pretokenizer() if pretokenizer is None else pretokenizer
+        self._words = _Table()
+        self._chunks = _Table()
+
+    # ---- what a subclass says
+
+    def _cut(self, words: list[str]) -> list[list[int]]:
+        """Ids of each of some distinct words, none empty."""
+        return [self._cut_reference(word) for word in words]
+
+    def _cut_reference(self, word: str) -> list[int]:
+        """Ids of one word, by the definition."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a word is cut")
+
+    def _extents(self, word: str, ids: list[int]) -> list[tuple[int, int]]:
+        """The characters of `word` that each id covers: here, those to which its bytes belong."""
+        owner = [i for i, character in enumerate(word) for _ in character.encode()]  # character of each byte
+        extents, at = [], 0
+        for token_id in ids:
+            end = at + len(self._bytes[token_id])
+            extents.append((owner[at], owner[end - 1] + 1) if end > at else (0, 0))
+            at = end
+        return extents
+
+    # ---- text to ids
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text, normalised and split, special tokens read as text."""
+        return self.pretokenizer.split(self.normalizer(text))
+
+    def encode_reference(self, text: str) -> list[int]:
+        """The ids of a text by (E2), without tables: what `encode` must return, slowly."""
+        return [token_id for word in self.words(text) for token_id in self._cut_reference(word)]
+
+    def _ids(self, text: str, first: bool, inner: Inner) -> list[int]:
+        return list(chain.from_iterable(self._groups(text, first, inner)))
+
+    def _array(self, text: str, first: bool, inner: Inner) -> Integer[np.ndarray, " T"]:
+        return np.fromiter(chain.from_iterable(self._groups(text, first, inner)), np.int32)
+
+    def _groups(self, text: str, first: bool, inner: Inner) -> Iterator[Group]:
+        """Tuples of ids that make up the ids of a text, in order."""
+        text = self.normalizer(text)
+        if not inner:
+            return self._plain(text, first)
+        return chain.from_iterable(
+            self._plain(part, first and position == 0) if isinstance(part, str) else ((self._found(part),),)
+            for position, part in enumerate(self._normalized_parts(text, inner))
+        )
+
+    def _plain(self, text: str, first: bool) -> Iterator[Group]:
+        """The same without added tokens."""
+        if not self.pretokenizer.space_safe:
+            return self._by_words(self.pretokenizer.split(text, first))
+        chunks = _CUT.split(text)
+        head = self._by_words(self.pretokenizer.split(chunks[0], first))
+        if len(chunks) == 1:
+            return head
+        stretches = (chunks[at : at + STRETCH] for at in range(1, len(chunks), STRETCH))
+        return chain(head, chain.from_iterable(map(self._by_chunks, stretches)))
+
+    def _by_words(self, words: list[str]) -> Iterator[Group]:
+        """Ids of words, each looked up."""
+        table = self._words
+        missing = set(words).difference(table)
+        if missing:
+            if table.size > CACHE_BYTES:
+                table = self._words = _Table()
+                missing = set(words)
+            fresh = list(missing)
+            table.learn(fresh, map(tuple, self._cut(fresh)))
+        return map(table.__getitem__, words)
+
+    def _by_chunks(self, chunks: list[str]) -> Iterator[Group]:
+        """Ids of chunks, written without their space, each looked up."""
+        table = self._chunks
+        distinct = set(chunks)
+        missing = distinct.difference(table)
+        if 2 * len(missing) > len(chunks) > FEW:  # little repetition: look up words only
+            return self._by_words(self.pretokenizer.split(" " + " ".join(chunks), False))
+        if missing:
+            if table.size > CACHE_BYTES:
+                table = self._chunks = _Table()
+                missing = distinct
+            fresh = list(missing)
+            words = [self.pretokenizer.split(" " + chunk, False) for chunk in fresh]
+            groups = self._by_words(list(chain.from_iterable(words)))
+            table.learn(fresh, (tuple(chain.from_iterable(islice(groups, len(parts)))) for parts in words))
+        return map(table.__getitem__, chunks)
+
+    # ---- added tokens that are searched in the normalised text
+
+    def _later(self, token: AddedToken) -> bool:
+        return token.normalized and bool(self.normalizer.steps)
+
+    def _normalized_parts(self, text: str, inner: Inner) -> list[str | Found]:
+        """A normalised text cut at its added tokens, whose spellings are normalised too."""
+        return parts_of(text, [replace(token, content=self.normalizer(token.content)) for token in inner])
+
+    def _found(self, part: Found) -> int:
+        """The id of an added token by its normalised spelling."""
+        return next(
+            self._id_of[token.content]
+            for token in self.added_tokens
+            if self._later(token) and self.normalizer(token.content) == part.token.content
+        )
+
+    # ---- offsets
+
+    def _pieces(self, text: str, first: bool, inner: Inner) -> Iterator[tuple[int, int, int]]:
+        normalized, spans = self.normalizer.aligned(text)
+        at = 0
+        for position, part in enumerate(self._normalized_parts(normalized, inner) if inner else [normalized]):
+            if isinstance(part, Found):
+                yield self._found(part), *_covered(spans, part.start, part.end, len(text))
+                at = part.end
+                continue
+            for word, start, end in self.pretokenizer.pieces(part, first and position == 0):
+                ids = self._cut_reference(word)
+                added = len(word) - (end - start)  # characters that splitting put in front
+                for token_id, (a, b) in zip(ids, self._extents(word, ids), strict=True):
+                    left, right = at + start + max(a - added, 0), at + start + max(b - added, 0)
+                    yield token_id, *_covered(spans, left, right, len(text))
+            at += len(part)
+
+
+def _covered(spans: list[tuple[int, int]], left: int, right: int, end: int) -> tuple[int, int]:
+    """The original characters of the normalised text's `left` to `right`; `end` is the original's length."""
+    if left < right:
+        return spans[left][0], spans[right - 1][1]
+    at = spans[left][0] if left < len(spans) else end
+    return at, at
+
+
+class _Table(dict[str, Group]):
+    """Strings and their ids. A full table is replaced, never emptied, so that readers in other threads can go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0  # estimated bytes
+
+    def learn(self, strings: list[str], groups: Iterable[Group]) -> None:
+        """Take up strings and their ids."""
+        self.size += 12 * sum(map(len, strings)) + 200 * len(strings)
+        self.update(zip(strings, groups, strict=True))
