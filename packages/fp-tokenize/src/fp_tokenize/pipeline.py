@@ -44,11 +44,14 @@ words of $x$ are the words of $y$ followed by those of $z_m$. By `tokenize.encod
 followed by those of $z_m$, and by hypothesis the ids of $y$ are those of its chunks. $\blacksquare$
 
 So a table from chunk to ids is exact too, and a whole text is: one split, one look-up a chunk, one concatenation, each
-a loop inside the interpreter's C code. What a table does not know is cut in bulk: all missing words of a stretch at
-once, because the subclasses are faster on many words than on one.
+a loop inside the interpreter's C code. The split is `str.split` at every space. That is the cut into chunks if each
+space is single and between non-spaces, that is, if no part is empty, begins or ends with white space. Such parts are
+never in the table, so a block in which every part is found needs no further check; any other block is cut again by the
+definition. What a table does not know is cut in bulk: all missing words of a block at once, because the subclasses are
+faster on many words than on one.
 
 A table is given up for an empty one when its contents reach `CACHE_BYTES` (an estimate), so that a stream of new words
-does not fill the memory. Where most chunks of a stretch are new (random letters, a language without spaces), to
+does not fill the memory. Where most chunks of a block are new (random letters, a language without spaces), to
 remember them costs more than it brings, and only words are looked up.
 
 ## In practice
@@ -60,10 +63,7 @@ entries. Both spend most of their time on the regular expression, which is what 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
-
-import numpy as np
-from jaxtyping import Integer
+from itertools import accumulate, chain, islice, pairwise
 
 from fp_tokenize.frame import Frame, Inner
 from fp_tokenize.normalize import Normalizer
@@ -73,7 +73,7 @@ from fp_tokenize.special import AddedToken, Found, Template, parts_of
 __all__ = ["SubwordTokenizer"]  # the order of the page
 
 CACHE_BYTES = 1 << 28  # estimated bytes of each table
-STRETCH = 1 << 16  # chunks that are looked up together
+BLOCK = 1 << 14  # characters of a block: its chunks stay in the processor's cache between making and look-up
 FEW = 64  # chunks below which remembering them is always worth it
 # a single space between two characters that are not white space; beginning with the space makes the search fast
 _CUT = re.compile(r" (?<=\S )(?=\S)")
@@ -154,60 +154,74 @@ class SubwordTokenizer(Frame):
         return [token_id for word in self.words(text) for token_id in self._cut_reference(word)]
 
     def _ids(self, text: str, first: bool, inner: Inner) -> list[int]:
-        return list(chain.from_iterable(self._groups(text, first, inner)))
+        ids: list[int] = []
+        for groups in self._blocks(text, first, inner):
+            ids.extend(chain.from_iterable(groups))
+        return ids
 
-    def _array(self, text: str, first: bool, inner: Inner) -> Integer[np.ndarray, " T"]:
-        return np.fromiter(chain.from_iterable(self._groups(text, first, inner)), np.int32)
-
-    def _groups(self, text: str, first: bool, inner: Inner) -> Iterator[Group]:
-        """Tuples of ids that make up the ids of a text, in order."""
+    def _blocks(self, text: str, first: bool, inner: Inner) -> Iterator[Iterable[Group]]:
+        """The ids of a text as blocks of groups, in order."""
         text = self.normalizer(text)
         if not inner:
-            return self._plain(text, first)
-        return chain.from_iterable(
-            self._plain(part, first and position == 0) if isinstance(part, str) else ((self._found(part),),)
-            for position, part in enumerate(self._normalized_parts(text, inner))
-        )
+            yield from self._plain(text, first)
+            return
+        for position, part in enumerate(self._normalized_parts(text, inner)):
+            if isinstance(part, str):
+                yield from self._plain(part, first and position == 0)
+            else:
+                yield [(self._found(part),)]
 
-    def _plain(self, text: str, first: bool) -> Iterator[Group]:
+    def _plain(self, text: str, first: bool) -> Iterator[Iterable[Group]]:
         """The same without added tokens."""
-        if not self.pretokenizer.space_safe:
-            return self._by_words(self.pretokenizer.split(text, first))
-        chunks = _CUT.split(text)
-        head = self._by_words(self.pretokenizer.split(chunks[0], first))
-        if len(chunks) == 1:
-            return head
-        stretches = (chunks[at : at + STRETCH] for at in range(1, len(chunks), STRETCH))
-        return chain(head, chain.from_iterable(map(self._by_chunks, stretches)))
+        cut = _CUT.search(text) if self.pretokenizer.space_safe else None
+        yield self._by_words(self.pretokenizer.split(text[: cut.start()] if cut else text, first))
+        while cut:
+            start = cut.end()
+            cut = _CUT.search(text, start + BLOCK)
+            yield self._by_chunks(text[start : cut.start()] if cut else text[start:])
 
     def _by_words(self, words: list[str]) -> Iterator[Group]:
         """Ids of words, each looked up."""
         table = self._words
-        missing = set(words).difference(table)
+        missing = set(words).difference(table.groups)
         if missing:
             if table.size > CACHE_BYTES:
                 table = self._words = _Table()
                 missing = set(words)
             fresh = list(missing)
             table.learn(fresh, map(tuple, self._cut(fresh)))
-        return map(table.__getitem__, words)
+        return map(table.groups.__getitem__, words)
 
-    def _by_chunks(self, chunks: list[str]) -> Iterator[Group]:
-        """Ids of chunks, written without their space, each looked up."""
+    def _by_chunks(self, block: str) -> Iterable[Group]:
+        """Ids of a block of text, which follows a space, by its chunks."""
         table = self._chunks
-        distinct = set(chunks)
-        missing = distinct.difference(table)
-        if 2 * len(missing) > len(chunks) > FEW:  # little repetition: look up words only
-            return self._by_words(self.pretokenizer.split(" " + " ".join(chunks), False))
-        if missing:
-            if table.size > CACHE_BYTES:
-                table = self._chunks = _Table()
-                missing = distinct
-            fresh = list(missing)
-            words = [self.pretokenizer.split(" " + chunk, False) for chunk in fresh]
-            groups = self._by_words(list(chain.from_iterable(words)))
-            table.learn(fresh, (tuple(chain.from_iterable(islice(groups, len(parts)))) for parts in words))
-        return map(table.__getitem__, chunks)
+        chunks = block.split(" ")
+        groups = list(map(table.groups.get, chunks))
+        if None not in groups:
+            return groups  # type: ignore[return-value]
+        missing = {chunk for chunk, group in zip(chunks, groups, strict=True) if group is None}
+        if any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in missing):
+            chunks = _CUT.split(block)  # some of the spaces are not single, or stand beside other white space
+            missing = set(chunks).difference(table.groups)
+        if 2 * len(missing) > len(chunks) > FEW:  # little repetition
+            return self._by_words(self.pretokenizer.split(" " + block, False))
+        if table.size > CACHE_BYTES:
+            table = self._chunks = _Table()
+            missing = set(chunks)
+        self._learn_chunks(list(missing), table)
+        return map(table.groups.__getitem__, chunks)
+
+    def _learn_chunks(self, chunks: list[str], table: "_Table") -> None:
+        if getattr(self.pretokenizer, "keeps_length", False):  # all at once: a chunk's words begin where the chunk does
+            words = self.pretokenizer.split(" " + " ".join(chunks), False)
+            places = {place: i for i, place in enumerate(accumulate(map(len, words), initial=0))}
+            starts = [places[place] for place in accumulate((1 + len(chunk) for chunk in chunks), initial=0)]
+            counts = [end - start for start, end in pairwise(starts)]
+        else:
+            split = [self.pretokenizer.split(" " + chunk, False) for chunk in chunks]
+            words, counts = list(chain.from_iterable(split)), list(map(len, split))
+        groups = self._by_words(words)
+        table.learn(chunks, (tuple(chain.from_iterable(islice(groups, count))) for count in counts))
 
     # ---- added tokens that are searched in the normalised text
 
@@ -253,14 +267,14 @@ def _covered(spans: list[tuple[int, int]], left: int, right: int, end: int) -> t
     return at, at
 
 
-class _Table(dict[str, Group]):
+class _Table:
     """Strings and their ids. A full table is replaced, never emptied, so that readers in other threads can go on."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.groups: dict[str, Group] = {}  # a plain dictionary: `set.difference` looks up in no other kind
         self.size = 0  # estimated bytes
 
     def learn(self, strings: list[str], groups: Iterable[Group]) -> None:
         """Take up strings and their ids."""
         self.size += 12 * sum(map(len, strings)) + 200 * len(strings)
-        self.update(zip(strings, groups, strict=True))
+        self.groups.update(zip(strings, groups, strict=True))
