@@ -84,12 +84,12 @@ def train(
         target = Path(out) if out.endswith(".json") else Path(out) / "tokenizer.json"
         if target.exists() and not force:
             raise ValueError(f"{target} exists; choose another --out, or replace it with --force")
-        frame: dict[str, Any] = {}
+        frame: dict[str, Any] = {"special_tokens": special} if special else {}
         if pretokenizer is not None:
             frame["pretokenizer"] = named(pretokenizer)
         if normalizer is not None:
             frame["normalizer"] = Normalizer.named(normalizer)
-        if kind in ("characters", "bytes") and (frame or processes != 1):
+        if kind in ("characters", "bytes") and (pretokenizer or normalizer or processes != 1):
             raise ValueError(
                 f"--pretokenizer, --normalizer and --processes say nothing to --model {kind}; leave them out"
             )
@@ -97,7 +97,7 @@ def train(
         with _progress(quiet) as progress:
             if kind not in ("characters", "bytes"):
                 frame |= {"processes": processes, "progress": progress}
-            tokenizer = _class(kind).train(texts, vocab_size, special or (), **frame)
+            tokenizer = _class(kind).train(texts, vocab_size, **frame)
         target.parent.mkdir(parents=True, exist_ok=True)
         tokenizer.save(target)
         typer.echo(f"{tokenizer.vocab_size:,} tokens in {target}")
