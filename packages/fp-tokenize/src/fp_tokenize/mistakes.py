@@ -83,8 +83,10 @@ writes text should.
 that is put together from pieces must put the spaces where training texts had them: before words, not after.
 
 >>> tokenizer = BPETokenizer.train(["and the cat and the mat" * 5], 262)
->>> tokenizer.encode("and the"), tokenizer.encode("and ") + tokenizer.encode("the")
-([259, 261], [259, 32, 260])
+>>> [tokenizer.id_to_bytes(i) for i in tokenizer.encode("and the")]
+[b'and', b' the']
+>>> [tokenizer.id_to_bytes(i) for i in tokenizer.encode("and ") + tokenizer.encode("the")]
+[b'and', b' ', b'the']
 
 ## Unicode
 
