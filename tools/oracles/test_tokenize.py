@@ -169,8 +169,8 @@ def test_ids_become_the_text_of_hugging_face(name):
     theirs, ours = built(name)
     for text in chosen(name)[:1000]:
         ids = theirs.encode(text, add_special_tokens=False).ids
-        expected = theirs.decode(ids, skip_special_tokens=False).replace("<unk>", "\ufffd")
-        assert ours.decode(ids) == expected
+        expected = theirs.decode(ids, skip_special_tokens=False)
+        assert ours.decode(ids) == (expected if ours.unknown is None else expected.replace("<unk>", "\ufffd"))
 
 
 @pytest.mark.parametrize("name", [name for name in oracle.SHAPES if name not in ("bert", "bert-cased", "t5", "albert")])
@@ -214,8 +214,8 @@ def test_smollm2_from_its_gguf_has_the_ids_of_hugging_face():
     for text in [*random_texts(False), "<|im_start|>user\nhi<|im_end|>\n"]:
         assert ours.encode(text, special="parse") == theirs.encode(text).ids, text
     ours.strict = True
-    with pytest.raises(ValueError, match="byte 0xf9 at position 0|byte 0x"):
-        ours.encode("\U000e0001\x06")
+    with pytest.raises(ValueError, match="byte 0x06 at position 0 of the word"):
+        ours.encode("the \x06")
     ours.strict = False
 
 

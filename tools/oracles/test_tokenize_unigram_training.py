@@ -14,17 +14,20 @@ TEXT = "\n".join(topics[topic] for topic in sorted(topics))
 
 
 def test_the_fixture_is_what_the_library_learns_today():
-    """From the frozen words: those of another Python's language reference would be others."""
-    frozen = json.loads(oracle.FIXTURE.read_text(encoding="utf-8"))
-    today = oracle.sentencepiece(oracle.lines_of(frozen["counts"]), frozen["vocab_size"])
-    shared = {piece for piece, _ in frozen["pieces"]} & {piece for piece, _ in today}
-    # words cut at rare characters became words of their own when the text was put together again
-    assert len(shared) > 0.95 * len(today)
+    frozen, today = json.loads(oracle.FIXTURE.read_text(encoding="utf-8")), oracle.record()
+    if frozen["counts"] != today["counts"]:
+        pytest.skip("frozen from another version of Python's language reference")
+    assert frozen["pieces"] == today["pieces"]
 
 
-@pytest.mark.parametrize("vocab_size", [1000, 4000])
-def test_as_likely_on_the_language_reference(vocab_size):
-    result = oracle.compare(TEXT, vocab_size)
+@pytest.mark.parametrize("vocab_size", [2000, 4000])
+def test_the_same_pieces_and_likelihood_on_a_text_in_one_line(vocab_size):
+    result = oracle.compare(" ".join(TEXT.split()), vocab_size)
     assert result["likelihood ratio like"] == pytest.approx(1, abs=0.01)
-    assert result["likelihood ratio ours"] < 1  # both logarithms are negative: ours is the likelier
-    assert result["shared pieces like"] > 0.9
+    assert result["shared pieces like"] > 0.95
+
+
+@pytest.mark.parametrize("text", [TEXT, " ".join(TEXT.split())], ids=["lines", "one line"])
+@pytest.mark.parametrize("vocab_size", [1000, 4000])
+def test_likelier_by_default(text, vocab_size):
+    assert oracle.compare(text, vocab_size)["likelihood ratio ours"] < 1  # of two negative numbers

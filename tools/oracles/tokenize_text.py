@@ -23,7 +23,7 @@ from fp_tokenize.pretokenize import Pretokenizer
 TESTS = Path(__file__).parents[2] / "packages/fp-tokenize/tests"
 NORMALIZE = TESTS / "fixtures/normalize_huggingface.json"
 PRETOKENIZE = TESTS / "fixtures/pretokenize_huggingface.json"
-SEED, COUNT = 7, 2_000
+SEED, COUNT = 7, 1_000
 
 _spec = importlib.util.spec_from_file_location("random_texts", TESTS / "random_texts.py")
 random_texts = importlib.util.module_from_spec(_spec)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from fp_tokenize.cost import best_vocabulary, fit_compression
 from fp_tokenize.healing import taken_back
 from fp_tokenize.metrics import efficiency, measure, premiums, token_lengths, tokens_needed, usage
 from fp_tokenize.normalize import Normalizer
+from fp_tokenize.protocol import Tokenizer
 from fp_tokenize.unigram import UnigramTokenizer
 from fp_tokenize.wordpiece import WordPieceTokenizer
 
@@ -52,7 +54,7 @@ class Corpora:
         return sorted(path.stem for path in (self.folder / folder).glob("*.txt"))
 
 
-def train(kind: str, lines: Iterable[str], size: int) -> BPETokenizer | WordPieceTokenizer | UnigramTokenizer:
+def train(kind: str, lines: Iterable[str], size: int) -> Tokenizer:
     """Cased, each with its usual way to split words."""
     lines = [f"{line}\n" for line in lines]
     if kind == "BPE":
@@ -62,9 +64,9 @@ def train(kind: str, lines: Iterable[str], size: int) -> BPETokenizer | WordPiec
     return UnigramTokenizer.train(lines, size, ["<unk>"])
 
 
-def compression(known: list[str], new: list[str]) -> dict[str, dict[str, list[float]]]:
+def compression(known: list[str], new: list[str]) -> dict[str, dict[str, list[Any]]]:
     """Bytes per token on new text, by algorithm and size of the vocabulary."""
-    found: dict[str, dict[str, list[float]]] = {}
+    found: dict[str, dict[str, list[Any]]] = {}
     for kind in ("BPE", "WordPiece", "Unigram"):
         rows = []
         for size in SIZES:
@@ -86,7 +88,7 @@ def lengths(known: list[str], new: list[str]) -> dict[str, dict[str, list[int]]]
     return found
 
 
-def use(tokenizer: BPETokenizer, texts: dict[str, list[str]]) -> dict[str, dict[str, float]]:
+def use(tokenizer: Tokenizer, texts: dict[str, list[str]]) -> dict[str, dict[str, float]]:
     """How much of a vocabulary some texts use."""
     found = {}
     for name, lines in texts.items():
@@ -102,7 +104,7 @@ def use(tokenizer: BPETokenizer, texts: dict[str, list[str]]) -> dict[str, dict[
     return found
 
 
-def fairness(tokenizers: dict[str, BPETokenizer | ByteTokenizer], texts: dict[str, list[str]]) -> dict[str, object]:
+def fairness(tokenizers: dict[str, Tokenizer], texts: dict[str, list[str]]) -> dict[str, object]:
     """Premiums over English, and their factors."""
     found: dict[str, object] = {"texts": len(texts["en"])}
     for name, tokenizer in tokenizers.items():
@@ -113,7 +115,7 @@ def fairness(tokenizers: dict[str, BPETokenizer | ByteTokenizer], texts: dict[st
     return found
 
 
-def boundaries(tokenizer: BPETokenizer, new: list[str], prompts: int = 2000) -> list[float]:
+def boundaries(tokenizer: Tokenizer, new: list[str], prompts: int = 2000) -> list[float]:
     """Texts cut at random characters: shares of prompts of which 0, 1, 2, … tokens have to be taken back."""
     rng = np.random.default_rng(0)
     texts = [line for line in new if len(line) > 100]

@@ -61,7 +61,8 @@ def test_the_bill_is_what_a_forward_pass_multiplies(T, V, C, L):
 
 @pytest.mark.claim("tokenize.best-vocabulary")
 @pytest.mark.parametrize(
-    ("a", "b", "c"), [(-0.7, 0.5, 0), (0.0, 1.0, 0.0), (3.0, 0.01, 0), (-7, 2.0, -0.084), (-2, 0.9, -0.03), (9, 1, -0.5)]
+    ("a", "b", "c"),
+    [(-0.7, 0.5, 0), (0.0, 1.0, 0.0), (3.0, 0.01, 0), (-7, 2.0, -0.084), (-2, 0.9, -0.03), (9, 1, -0.5)],
 )
 @pytest.mark.parametrize(("C", "L", "T"), [(64, 2, 128), (768, 12, 1024), (4096, 32, 8192)])
 def test_the_cost_of_a_byte_falls_up_to_the_best_vocabulary_and_rises_from_there(a, b, c, C, L, T):
@@ -83,6 +84,12 @@ def test_the_cost_of_a_byte_falls_up_to_the_best_vocabulary_and_rises_from_there
     assert best * (curve(best) / (b + 2 * c * u) - 1) == pytest.approx(L * (12 * C + T + 1), rel=1e-6)
     assert best_vocabulary(curve, width=C + 1, layers=L, tokens=T) > best
     assert best_vocabulary(curve, width=C, layers=L + 1, tokens=T) > best
+
+
+def test_where_one_token_is_more_than_enough_the_best_size_lies_below_one():
+    best = best_vocabulary(Compression(40, 1), width=1, layers=1, tokens=1)
+    assert 0 < best < 1
+    assert best * (math.log(best) + 39) == pytest.approx(14, rel=1e-9)  # the bisection's 1e-12, times forty
 
 
 @pytest.mark.claim("tokenize.best-vocabulary")

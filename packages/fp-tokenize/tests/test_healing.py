@@ -170,11 +170,16 @@ def assert_distribution(counts, expected):
 
 @pytest.mark.claim("tokenize.cover-sums")
 def test_covers_are_drawn_by_their_probability_given_the_bytes():
-    following, rng, data = pair_model(5), np.random.default_rng(1), b"abab"
+    following, rng, data = pair_model(5, 20.0), np.random.default_rng(1), b"ababab"
     p = {tuple(cover): probability(following, cover) for cover in covers(TABLE, data)}
     total = sum(p.values())
-    counts = frequencies(lambda: draw_cover(following, TABLE, data, rng, memory=1), 1500)
+    counts = frequencies(lambda: draw_cover(following, TABLE, data, rng, memory=1), 1200)
     assert_distribution(counts, {cover: value / total for cover, value in p.items()})
+    drawn, expected = {}, {}
+    for cover, value in p.items():  # fewer and more frequent classes: covers by their number of tokens
+        drawn[len(cover)] = drawn.get(len(cover), 0) + counts.get(cover, 0)
+        expected[len(cover)] = expected.get(len(cover), 0) + value / total
+    assert_distribution(drawn, expected)
 
 
 @pytest.mark.claim("tokenize.healing-exact")

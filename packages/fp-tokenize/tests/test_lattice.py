@@ -236,12 +236,14 @@ def test_the_steps_of_drawing_multiply_to_the_posterior(word, scores, a):
         for i, j in pairwise(places):
             q *= math.exp(alpha[i] + a * scores[word[i:j]] - alpha[j])
         assert q == pytest.approx(power / total, rel=1e-9)
-    # the numbers at both ends of [0, 1) lead to the edges that begin first and last
-    incoming = [[i for i, out in enumerate(edges) for j, _ in out if j == k] for k in range(len(edges))]
-    for u, pick in ((0.0, 0), (1 - 2**-53, -1)):
-        drawn = sample(edges, Fixed(u))
-        for i, j in pairwise(drawn):
-            assert i == incoming[j][pick]
+    # a number u leads at each place to the edge in whose interval of running sums it lies
+    for u in (0.0, 0.3, 0.5, 0.8, 1 - 2**-53):
+        for i, j in pairwise(sample(edges, Fixed(u))):
+            into = [(k, s) for k, out in enumerate(edges) for end, s in out if end == j]
+            sums = np.cumsum([math.exp(alpha[k] + s - alpha[j]) for k, s in into])
+            at = [k for k, _ in into].index(i)
+            assert (sums[at - 1] if at else 0.0) <= u + 1e-12  # rounding of the sums
+            assert sums[at] >= u - 1e-12
 
 
 @pytest.mark.claim("tokenize.backward-sampling")

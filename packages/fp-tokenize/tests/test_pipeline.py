@@ -68,6 +68,7 @@ def test_blocks_of_any_size_and_rare_or_frequent_words_change_nothing(name, part
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "BLOCK", 7)
         patch.setattr(pipeline, "FEW", 1)
+        patch.setattr(pipeline, "MANY", 2)
         patch.setattr(pipeline, "CACHE_BYTES", 1000)
         for text in (*parts, " ".join(parts)):
             assert tokenizer.encode(text) == tokenizer.encode_reference(text)
@@ -180,3 +181,13 @@ def test_arrays_have_the_models_type():
 def test_a_subclass_has_to_say_how_words_are_cut():
     with pytest.raises(NotImplementedError, match="SubwordTokenizer does not say how a word is cut"):
         SubwordTokenizer(["a"], [b"a"]).encode("a")
+
+
+@pytest.mark.claim("tokenize.words-partition")
+@pytest.mark.parametrize("name", pretokenize.NAMES)
+@given(text=prose | texts)
+def test_words_are_as_long_as_the_text_where_that_is_said(name, text):
+    pretokenizer = pretokenize.named(name)
+    if pretokenizer.keeps_length:
+        assert sum(map(len, pretokenizer.split(" " + text, False))) == 1 + len(text)
+    assert pretokenizer.keeps_length == (name not in ("bert", "whitespace"))

@@ -76,11 +76,9 @@ def test_ids_are_those_of_sentencepiece(name):
     assert digest([tokenizer.encode(LONG)]) == model["sentencepiece_long"]
 
 
-@each_model
+@pytest.mark.parametrize("name", ["plain", "bytes"])
 def test_without_its_rounding_nearly_all_ids_are_the_same(name):
     tokenizer, exact = frozen_tokenizer(name, True), frozen_tokenizer(name, False)
-    if FROZEN[name]["user_defined"]:
-        pytest.skip("user-defined pieces have other scores there")
     differing = []
     for text, a, b in zip(MANY, tokenizer.encode_batch(MANY), exact.encode_batch(MANY), strict=True):
         if a != b:  # equal scores, but for 32 bits: up to 60 additions, each off by 2^-24 of the sum

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fp_markov.mathematics import log_dirichlet_integral
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fp_tokenize import lattice
 from fp_tokenize.digamma import posterior_scores
+from fp_tokenize.seed_pieces import seed_reference
 from fp_tokenize.trellis import SeparateLattices, Trellis
 from fp_tokenize.unigram_training import likeliest_scores, log_likelihood, replacement_losses, train_unigram
 
@@ -63,6 +64,7 @@ def arrays(counts, pieces):
 
 
 @given(word_counts, st.booleans(), st.integers(6, 16), st.sampled_from([1, 0.9]), st.booleans())
+@settings(max_examples=50)
 def test_the_fast_version_learns_what_the_reference_learns(counts, like, vocab_size, coverage, by_script):
     options = {"character_coverage": coverage, "like_sentencepiece": like, "by_script": by_script}
     fast = train_unigram(counts, vocab_size, ["<s>"], **options)
@@ -72,8 +74,70 @@ def test_the_fast_version_learns_what_the_reference_learns(counts, like, vocab_s
     np.testing.assert_allclose([s for _, s in fast], [s for _, s in slow], rtol=0, atol=1e-9)
 
 
+def by_the_steps(counts, vocab_size):
+    """The five steps of the page, word by word, losses by replacing; all characters covered, no special tokens."""
+
+    def on_grid(scores):
+        return {x: round(s * 2**32) / 2**32 for x, s in scores.items()}
+
+    def expected(scores):
+        c = Counter()
+        for word, n in counts.items():
+            for x, mean in lattice.expected_counts(word, lattice.edges_of(word, scores)).items():
+                c[x] += n * mean
+        return c
+
+    def largest(values, size):
+        order = {x: i for i, x in enumerate(scores)}
+        singles = {x for x in scores if len(x) == 1}
+        ranked = sorted(values, key=lambda x: (-np.float32(values[x]), order[x]))
+        return singles | set(ranked[: size - len(singles)])
+
+    seeds = dict(seed_reference(counts))
+    scores = on_grid({x: math.log(c / sum(seeds.values())) for x, c in seeds.items()})
+    while True:
+        for _ in range(2):
+            c = expected(scores)
+            alive = [x for x in scores if len(x) == 1 or np.float32(c[x]) >= 0.5]
+            shares = posterior_scores(np.array([c[x] + 0.5 * (len(x) == 1) for x in alive]))
+            scores = on_grid(dict(zip(alive, shares.tolist(), strict=True)))
+        if len(scores) <= int(1.1 * vocab_size):
+            break
+        used = Counter({x: 0 for x in scores})
+        for word, n in counts.items():
+            for x in lattice.pieces(word, lattice.best(lattice.edges_of(word, scores))[1]):
+                used[x] += n
+        losses = {}
+        for x in scores:
+            if len(x) > 1 and used[x]:
+                without = {y: s for y, s in scores.items() if y != x}
+                after = used.copy()
+                after[x] = 0
+                for y in lattice.pieces(x, lattice.best(lattice.edges_of(x, without))[1]):
+                    after[y] += used[x]
+                losses[x] = hard_likelihood(np.array([*used.values()])) - hard_likelihood(np.array([*after.values()]))
+        keep = largest(losses, max(int(1.1 * vocab_size), int(0.75 * len(scores))))
+        scores = {x: s for x, s in scores.items() if x in keep}
+    keep = largest({x: s for x, s in scores.items() if len(x) > 1}, vocab_size)
+    scores = {x: s for x, s in scores.items() if x in keep}
+    c = expected(scores)
+    amounts = {x: c[x] + 0.5 * (len(x) == 1) for x in scores}
+    return {x: math.log(amount / sum(amounts.values())) for x, amount in amounts.items()}
+
+
+@given(word_counts, st.integers(6, 12))
+@example({"▁c": 1, "▁cb": 2}, 4)  # a piece is used once, and stays
+@example({"▁abab": 1, "▁abc": 1, "▁cab,": 1, "▁bcb": 1, "▁cc": 1, "▁ccab": 2}, 6)
+@settings(max_examples=60)
+def test_training_follows_the_five_steps(counts, vocab_size):
+    ours, steps = dict(train_unigram(counts, vocab_size, character_coverage=1)), by_the_steps(counts, vocab_size)
+    assert ours.keys() == steps.keys()
+    assert all(ours[x] == pytest.approx(steps[x], abs=1e-9) for x in ours)  # the grid
+
+
 @pytest.mark.claim("tokenize.always-segmented")
 @given(word_counts, st.integers(6, 16))
+@settings(max_examples=40)
 def test_every_character_stays_and_every_word_has_a_segmentation(counts, vocab_size):
     vocabulary = train_unigram(counts, vocab_size, character_coverage=1)
     assert {c for word in counts for c in word} <= {piece for piece, _ in vocabulary}
@@ -269,6 +333,7 @@ def test_sums_of_scores_are_exact_in_every_order(scores, random):
 
 @pytest.mark.claim("tokenize.exact-scores")
 @given(word_counts)
+@settings(max_examples=30)
 def test_trained_scores_are_on_the_grid(counts):
     assert all((score * 2**32).is_integer() and abs(score) < 64 for _, score in train_unigram(counts, 12))
 
@@ -310,6 +375,8 @@ def test_rare_characters_are_left_out_and_words_cut_at_them():
     assert "é" in dict(train_unigram(counts, 10, character_coverage=1))
     cut = train_unigram({"ab": 5000, "a": 1, "b": 1}, 10)
     assert train_unigram(counts, 10) == cut
+    # no more characters than are needed
+    assert [piece for piece, _ in train_unigram({"ab": 2}, 10, character_coverage=0.5)] == ["a"]
 
 
 def test_progress_counts_prunings_up_to_its_bound():

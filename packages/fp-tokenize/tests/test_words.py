@@ -109,9 +109,7 @@ def test_chunks_are_forgotten_and_words_are_kept(monkeypatch):
 
 
 @pytest.mark.claim("tokenize.counting-memory")
-def test_ten_times_the_text_with_the_same_words_takes_no_more_memory(monkeypatch):
-    monkeypatch.setattr(words, "STRETCH", 1 << 12)
-
+def test_ten_times_the_text_with_the_same_words_takes_no_more_memory():
     def peak(n_texts):
         rng = random.Random(1)
         vocabulary = [f"w{i}" for i in range(500)]

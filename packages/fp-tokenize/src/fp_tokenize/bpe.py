@@ -353,11 +353,12 @@ class BPETokenizer(SubwordTokenizer):
         owner = [i for i, character in enumerate(word) for _ in _bytes(character)]  # character of each byte
         return [(owner[a], owner[b - 1] + 1) for a, b in spans]
 
-    def _cut(self, words: list[str]) -> list[list[int]]:
+    def _cut(self, words: list[str]) -> list[Any]:
+        """Ids of each word. As tuples: lists by the hundred thousand keep Python's garbage collector busy."""
         if len(words) <= FEW and sum(map(len, words)) <= 16 * FEW:
-            return [self._cut_one(word) for word in words]
+            return [tuple(self._cut_one(word)) for word in words]
         ids, counts = self._cut_flat(words)
-        flat = ids.tolist()
+        flat = tuple(ids.tolist())
         return [flat[start:end] for start, end in pairwise([0, *np.cumsum(counts).tolist()])]
 
     def _cut_one(self, word: str) -> list[int]:

@@ -143,8 +143,8 @@ than on the algorithm. None of these numbers replaces training a small model and
 
 References: P. Rust and others, *How good is your tokenizer?*, 2021, on fertility; A. Petrov and others, *Language model
 tokenizers introduce unfairness between languages*, 2023; V. Zouhar and others, *Tokenization and the noiseless
-channel*, 2023; M. Cognetta and others, *Two counterexamples to tokenization and the noiseless channel*, 2024; A. Rényi, 1961;
-W. Cochran, *Sampling techniques*, 1977, on ratios.
+channel*, 2023; M. Cognetta and others, *Two counterexamples to tokenization and the noiseless channel*, 2024;
+A. Rényi, 1961; W. Cochran, *Sampling techniques*, 1977, on ratios.
 """
 
 from collections import Counter

@@ -106,7 +106,8 @@ of Unicode 9 for `StripAccents` and the normal forms, and newer for lower case; 
 >>> Normalizer.named("nfkc")("㋿")
 '令和'
 
-The fixture `normalize_huggingface.json` of the tests lists all code points concerned. Two more differences are meant.
+The fixture `normalize_huggingface.json` of the tests lists all code points concerned; all are younger than Unicode 3.2 but
+U+0295, U+1734, U+1885 and U+1886, whose categories were changed. Two more differences are meant.
 Where one character has taken in several, its span covers all of them; that library reports one. And a pattern that would
 run for hours is stopped.
 
@@ -148,6 +149,7 @@ __all__ = [
 Edits = Iterable[tuple[int, int, str]]
 
 ROOM = 1 << 24  # characters that replacements may add to a text, whatever its length; a file could ask for any number
+STRETCHES = 1 << 16  # entries of the table of a `Precompiled`
 
 
 class Normalizer:
@@ -576,7 +578,7 @@ class Precompiled(Step):
             return super().__call__(text)
         # neither a key nor a grapheme cluster crosses the border between a visible character of ASCII and a space
         table = self._table
-        if len(table) > 1 << 16:  # replaced, not emptied: another thread may be reading
+        if len(table) > STRETCHES:  # replaced, not emptied: another thread may be reading
             table = self.__dict__["_table"] = _Table(super().__call__)
         return "".join(map(table.__getitem__, _BORDER.split(text)))
 

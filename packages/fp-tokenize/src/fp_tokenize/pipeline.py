@@ -63,7 +63,10 @@ entries. Both spend most of their time on the regular expression, which is what 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate, chain, islice, pairwise
+from itertools import chain, islice
+
+import numpy as np
+from jaxtyping import Integer
 
 from fp_tokenize.frame import Frame, Inner
 from fp_tokenize.normalize import Normalizer
@@ -75,6 +78,7 @@ __all__ = ["SubwordTokenizer"]  # the order of the page
 CACHE_BYTES = 1 << 28  # estimated bytes of each table
 BLOCK = 1 << 14  # characters of a block: its chunks stay in the processor's cache between making and look-up
 FEW = 64  # chunks below which remembering them is always worth it
+MANY = 4096  # words above which remembering most of them is not
 # a single space between two characters that are not white space; beginning with the space makes the search fast
 _CUT = re.compile(r" (?<=\S )(?=\S)")
 
@@ -129,6 +133,13 @@ class SubwordTokenizer(Frame):
         """Ids of each of some distinct words, none empty."""
         return [self._cut_reference(word) for word in words]
 
+    def _cut_flat(self, words: list[str]) -> tuple[Integer[np.ndarray, " M"], Integer[np.ndarray, " W"]]:
+        """Ids of some words, which may repeat, one behind the other; and how many each has."""
+        distinct = list(set(words))
+        cut = dict(zip(distinct, self._cut(distinct), strict=True))
+        groups = [cut[word] for word in words]
+        return np.fromiter(chain.from_iterable(groups), np.int64), np.array(list(map(len, groups)), np.int64)
+
     def _cut_reference(self, word: str) -> list[int]:
         """Ids of one word, by the definition."""
         raise NotImplementedError(f"{type(self).__name__} does not say how a word is cut")
@@ -174,16 +185,29 @@ class SubwordTokenizer(Frame):
     def _plain(self, text: str, first: bool) -> Iterator[Iterable[Group]]:
         """The same without added tokens."""
         cut = _CUT.search(text) if self.pretokenizer.space_safe else None
-        yield self._by_words(self.pretokenizer.split(text[: cut.start()] if cut else text, first))
+        yield self._in_bulk(self.pretokenizer.split(text[: cut.start()] if cut else text, first))
+        known = False  # whether everything in the last block was in the table
         while cut:
             start = cut.end()
-            cut = _CUT.search(text, start + BLOCK)
-            yield self._by_chunks(text[start : cut.start()] if cut else text[start:])
+            cut = _CUT.search(text, start + (BLOCK if known else 16 * BLOCK))
+            groups, known = self._by_chunks(text[start : cut.start()] if cut else text[start:])
+            yield groups
 
     def _by_words(self, words: list[str]) -> Iterator[Group]:
-        """Ids of words, each looked up."""
+        """Ids of each word, looked up."""
+        table = self._words
+        return self._looked_up(words, table, set(words).difference(table.groups))
+
+    def _in_bulk(self, words: list[str]) -> Iterable[Group]:
+        """Ids of some words, looked up; or all cut together, if most of them are new."""
         table = self._words
         missing = set(words).difference(table.groups)
+        if 2 * len(missing) > len(words) > MANY:
+            return [tuple(self._cut_flat(words)[0].tolist())]
+        return self._looked_up(words, table, missing)
+
+    def _looked_up(self, words: list[str], table: "_Table", missing: set[str]) -> Iterator[Group]:
+        """Ids of each word, after those missing in the table have been cut."""
         if missing:
             if table.size > CACHE_BYTES:
                 table = self._words = _Table()
@@ -192,31 +216,34 @@ class SubwordTokenizer(Frame):
             table.learn(fresh, map(tuple, self._cut(fresh)))
         return map(table.groups.__getitem__, words)
 
-    def _by_chunks(self, block: str) -> Iterable[Group]:
-        """Ids of a block of text, which follows a space, by its chunks."""
+    def _by_chunks(self, block: str) -> tuple[Iterable[Group], bool]:
+        """Ids of a block of text, which follows a space, by its chunks; and whether all of them were in the table."""
         table = self._chunks
         chunks = block.split(" ")
         groups = list(map(table.groups.get, chunks))
         if None not in groups:
-            return groups  # type: ignore[return-value]
+            return groups, True  # type: ignore[return-value]
         missing = {chunk for chunk, group in zip(chunks, groups, strict=True) if group is None}
         if any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in missing):
             chunks = _CUT.split(block)  # some of the spaces are not single, or stand beside other white space
             missing = set(chunks).difference(table.groups)
         if 2 * len(missing) > len(chunks) > FEW:  # little repetition
-            return self._by_words(self.pretokenizer.split(" " + block, False))
-        if table.size > CACHE_BYTES:
-            table = self._chunks = _Table()
-            missing = set(chunks)
-        self._learn_chunks(list(missing), table)
-        return map(table.groups.__getitem__, chunks)
+            return self._in_bulk(self.pretokenizer.split(" " + block, False)), False
+        known = not missing
+        if missing:
+            if table.size > CACHE_BYTES:
+                table = self._chunks = _Table()
+                missing = set(chunks)
+            self._learn_chunks(list(missing), table)
+        return map(table.groups.__getitem__, chunks), known
 
     def _learn_chunks(self, chunks: list[str], table: "_Table") -> None:
-        if getattr(self.pretokenizer, "keeps_length", False):  # all at once: a chunk's words begin where the chunk does
+        if self.pretokenizer.keeps_length:  # all at once: the words of a chunk end where the chunk does
+            chunks.sort(key=lambda chunk: chunk[-1].isspace())  # a text's last one may; no other may stand behind it
             words = self.pretokenizer.split(" " + " ".join(chunks), False)
-            places = {place: i for i, place in enumerate(accumulate(map(len, words), initial=0))}
-            starts = [places[place] for place in accumulate((1 + len(chunk) for chunk in chunks), initial=0)]
-            counts = [end - start for start, end in pairwise(starts)]
+            ends = np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))
+            last = np.searchsorted(ends, np.cumsum([1 + len(chunk) for chunk in chunks]))
+            counts = np.diff(last, prepend=-1).tolist()
         else:
             split = [self.pretokenizer.split(" " + chunk, False) for chunk in chunks]
             words, counts = list(chain.from_iterable(split)), list(map(len, split))

@@ -103,10 +103,11 @@ Usual is $p = 0.1$, and $0$ when the model is used. How much longer do texts bec
 >>> 1.15 < longer < 1.3
 True
 
-Programs differ in what they
-drop: Hugging Face's library does (E2). subword-nmt keeps (E2)'s coins but then joins all kept places of the best pair
-at once. SentencePiece tosses one coin for a pair when it first becomes a candidate and does not ask again, so that more
-stays apart; with two pairs that do not touch, the first is joined with probability
+Programs differ in what they drop. Hugging Face's library does (E2), but for pairs that have lost a symbol to another:
+they stay in its queue, and when such a one is kept, what was dropped before it gets another chance. subword-nmt tosses
+(E2)'s coins and then joins all kept places of the best pair at once. SentencePiece tosses one coin for a pair when it
+first becomes a candidate and does not ask again, so that more stays apart; with two pairs that do not touch, the first
+is joined with probability
 
 >>> apart = joined([("a", "b"), ("c", "d")])
 >>> again = sum(q for result, q in dropout_distribution("abcd", apart, 0.5).items() if "ab" in result)

@@ -209,8 +209,8 @@ So `ab|a` and `a|ba` tie if they should, and which of the two is taken is decide
 
 ## In practice
 
-`like_sentencepiece` makes the seeds, the losses (E7) and the end as SentencePiece has them. The vocabularies are then
-nearly the same. By default the seeds keep whole words that SentencePiece loses (`fp_tokenize.seed_pieces`), losses are
+`like_sentencepiece` makes the seeds, the losses (E7) and the end as SentencePiece has them for a text without line
+breaks. The vocabularies are then nearly the same. By default the seeds keep whole words that SentencePiece loses (`fp_tokenize.seed_pieces`), losses are
 (E6), and the last step is added; on the texts measured each makes the text likelier. SentencePiece also prunes single
 characters like other pieces, and brings them back at the end with the lowest score.
 
@@ -285,7 +285,8 @@ def train_unigram(
     by_script
         Whether a piece must stay within one script (digits and signs count as one).
     like_sentencepiece
-        Whether to choose seeds and count losses as SentencePiece does, and to leave out the last step.
+        Whether to choose seeds as SentencePiece does for a text in one line, to take its losses, and to leave out the
+        last step.
     reference
         Whether to use the plain loops that the fast version is tested against.
     progress

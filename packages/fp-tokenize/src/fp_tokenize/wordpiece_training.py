@@ -437,7 +437,7 @@ def train_wordpiece(
     names, words, times = _begin(counts, vocab_size, special_tokens, prefix, rule, limit_alphabet, min_count, max_word)
     ids = {name: i for i, name in enumerate(names)}
     corpus = _Corpus(words, times, len(names))
-    queue = _Queue(corpus, _worth(rule, corpus.total), min_count)
+    queue = _Queue(corpus, _worth(rule, corpus.total), min_count, by_tokens=rule != "count")
     while len(names) < vocab_size and (pair := queue.best()):
         name = names[pair[0]] + names[pair[1]].removeprefix(prefix)
         if name in special_tokens:
@@ -612,57 +612,64 @@ class _Corpus:
             self.partners[pair[1]].add(pair)
         self.total = sum(self.count)
 
-    def merge(self, pair: Pair, result: int) -> set[Pair]:
-        """Replace a pair everywhere; returns the pairs whose counts may have changed."""
+    def merge(self, pair: Pair, result: int) -> list[Pair]:
+        """Replace a pair everywhere; returns the pairs whose counts have changed."""
         k = self.pairs[pair]
-        changed: set[Pair] = set()
-        for i in self.where.pop(pair):
+        change: defaultdict[Pair, int] = defaultdict(int)
+        for i in list(self.where[pair]):
             n, word = self.times[i], self.words[i]
-            for old in pairs_of(word):
-                self.pairs[old] -= n
-                self.where[old].discard(i)
-                changed.add(old)
-            self.words[i] = word = _replace(word, pair, result)
-            for new in pairs_of(word):
-                self.pairs[new] += n
-                self.where[new].add(i)
-                changed.add(new)
+            before, self.words[i] = pairs_of(word), _replace(word, pair, result)
+            after = pairs_of(self.words[i])
+            for one in before:
+                change[one] -= n
+            for one in after:
+                change[one] += n
+            for one in set(before).difference(after):
+                self.where[one].discard(i)
+            for one in set(after).difference(before):
+                self.where[one].add(i)
         self.count[pair[0]] -= k
         self.count[pair[1]] -= k
         self.count[result] += k
         self.total -= k
+        changed = [one for one, n in change.items() if n]
         for one in changed:
-            for token in one:
-                if self.pairs[one]:
-                    self.partners[token].add(one)
-                else:
-                    self.partners[token].discard(one)
+            self.pairs[one] += change[one]
             if not self.pairs[one]:
                 del self.pairs[one], self.where[one]
+                self.partners[one[0]].discard(one)
+                self.partners[one[1]].discard(one)
+            elif self.pairs[one] == change[one]:  # new
+                self.partners[one[1]].add(one)
         return changed
 
 
 class _Queue:
-    """The pairs by upper bounds of their worth (`tokenize.wordpiece-queue`)."""
+    """The pairs by upper bounds of their worth (`tokenize.wordpiece-training`)."""
 
-    def __init__(self, corpus: _Corpus, worth: Worth, min_count: int) -> None:
+    def __init__(self, corpus: _Corpus, worth: Worth, min_count: int, by_tokens: bool = True) -> None:
         self.corpus, self.worth, self.min_count = corpus, worth, min_count
+        self.by_tokens = by_tokens  # whether worth depends on the tokens' counts
         self.floor = list(map(_floor, corpus.count))
         self.exact: defaultdict[int, set[Pair]] = defaultdict(set)  # pairs of a token that have exact bounds
-        self.bound: dict[Pair, float] = {}
+        self.live: dict[Pair, tuple[float, int]] = {}  # bound and count, both negative, of the live entry of a pair
         self.heap: list[tuple[float, int, int, int]] = []
         for pair in corpus.pairs:
             self._push(pair, self.floor)
 
     def _push(self, pair: Pair, counts: list[int]) -> None:
+        """A bound for a pair, from counts that are not above those of its tokens."""
         a, b = pair
-        k = self.corpus.pairs[pair]
+        k = self.corpus.pairs.get(pair, 0)
         if k < self.min_count:
+            self.live.pop(pair, None)
             return
         least = 2 * k if a == b else k
         bound = self.worth(k, max(counts[a], least), max(counts[b], least), self.corpus.total, a == b)
-        self.bound[pair] = bound
-        heapq.heappush(self.heap, (-bound, -k, a, b))
+        entry = -bound, -k
+        if self.live.get(pair) != entry:
+            self.live[pair] = entry
+            heapq.heappush(self.heap, (*entry, a, b))
 
     def best(self) -> Pair | None:
         """The pair that is worth most, taken out."""
@@ -670,32 +677,31 @@ class _Queue:
         while self.heap:
             bound, k, a, b = heapq.heappop(self.heap)
             pair = a, b
-            if self.bound.get(pair) != -bound or corpus.pairs[pair] != -k:
-                continue  # counted anew since, with another entry
+            if self.live.get(pair) != (bound, k):
+                continue
             worth = self.worth(-k, corpus.count[a], corpus.count[b], corpus.total, a == b)
             if worth < -bound:
                 self.exact[a].add(pair)
                 self.exact[b].add(pair)
                 self._push(pair, corpus.count)
                 continue
-            del self.bound[pair]
+            del self.live[pair]
             return pair if worth > 0 else None
         return None
 
-    def update(self, pair: Pair, result: int, changed: set[Pair]) -> None:
-        """New bounds for the pairs whose worth may have risen."""
+    def update(self, pair: Pair, result: int, changed: list[Pair]) -> None:
+        """New bounds after a merge for the pairs whose bounds no longer hold."""
         corpus, floor = self.corpus, self.floor
         if result == len(floor):
             floor.append(_floor(corpus.count[result]))
-        for token in pair:
+        again = set(changed)
+        for token in pair if self.by_tokens else ():
             count = corpus.count[token]
             if count < floor[token]:
                 floor[token] = _floor(count)
-                changed |= corpus.partners[token]
+                again |= corpus.partners[token]
             else:
-                changed |= self.exact[token]
+                again |= self.exact[token]
             self.exact[token].clear()
-        for one in changed:
-            self.bound.pop(one, None)
-            if one in corpus.pairs:
-                self._push(one, floor)
+        for one in again:
+            self._push(one, floor)

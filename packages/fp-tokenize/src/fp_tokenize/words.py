@@ -51,16 +51,16 @@ True
 
 ## What it costs
 
-**Claim** `tokenize.counting-memory`. Besides the text at hand and its normalised form, one process holds at most
-`CHUNKS` + `STRETCH` chunks (and the heads of as many texts), and the different words so far, however much text went by.
-If the $T$ words of the corpus are drawn independently, $w$ with probability $p_w$, the expected number of different
-ones is $\sum_w (1 - (1 - p_w)^T)$.
+**Claim** `tokenize.counting-memory`. Let the pre-tokenizer be `space_safe`. Besides the text at hand and its normalised
+form, one process holds at most `CHUNKS` + `STRETCH` different chunks, and the different words so far, however much text
+went by. If the $T$ words of the corpus are drawn independently, $w$ with probability $p_w$, the expected number of
+different ones is $\sum_w (1 - (1 - p_w)^T)$.
 
-**Proof.** Chunks are counted stretch by stretch. A stretch has at most `STRETCH` characters before its last chunk, so
-at most `STRETCH` chunks. After each stretch the table of chunks is turned into words and emptied if it has more than
-`CHUNKS` entries; so it has at most `CHUNKS` before a stretch and `CHUNKS` + `STRETCH` after one. What remains is the
-table of words, an entry for each different one, and for their expected number see `markov.expected-types`.
-$\blacksquare$
+**Proof.** Chunks are counted stretch by stretch. A stretch ends at the first place to cut after `STRETCH` characters,
+so all its chunks begin among these, and there are at most `STRETCH`. After each stretch the table of chunks is turned
+into words and emptied if it has more than `CHUNKS` entries. So it has at most `CHUNKS` before a stretch, and `CHUNKS` +
+`STRETCH` after one. What remains is the table of words, an entry for each different one, and for their expected number
+see `markov.expected-types`. $\blacksquare$
 
 By `markov.heaps-from-zipf` the table of words thus grows like $T^{1/s}$ for words under Zipf's law with $s > 1$: ten
 times the text, but not ten times the memory. Time has no such saving: each character is looked at by the normaliser,
@@ -115,7 +115,7 @@ from fp_tokenize.special import AddedToken, parts_of
 
 __all__ = ["count_words", "read_pieces", "Continued"]  # the order of the page
 
-STRETCH = 1 << 16
+STRETCH = 1 << 12
 """Characters whose chunks are found together."""
 CHUNKS = 1 << 16
 """Different chunks that are remembered before they are split into words."""
