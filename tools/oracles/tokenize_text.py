@@ -207,12 +207,15 @@ def hexadecimal(first: int, last: int) -> str:
     return f"{first:X}-{last:X}" if first < last else f"{first:X}"
 
 
+def normalize_record() -> dict:
+    return record(normalizers(), lambda theirs: theirs.normalize_str, lambda ours: ours)
+
+
+def pretokenize_record() -> dict:
+    return record(pretokenizers(), words_of, lambda ours: ours.pieces)
+
+
 if __name__ == "__main__":
-    frozen = {
-        NORMALIZE: record(normalizers(), lambda theirs: theirs.normalize_str, lambda ours: ours),
-        PRETOKENIZE: record(pretokenizers(), words_of, lambda ours: ours.pieces),
-    }
-    for path, data in frozen.items():
-        lines = json.dumps(data, ensure_ascii=True)
-        path.write_text(lines + "\n", encoding="utf-8")
+    for path, frozen in ((NORMALIZE, normalize_record()), (PRETOKENIZE, pretokenize_record())):
+        path.write_text(json.dumps(frozen, ensure_ascii=True) + "\n", encoding="utf-8")
         print(f"wrote {path}")

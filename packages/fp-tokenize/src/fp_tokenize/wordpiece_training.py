@@ -640,6 +640,7 @@ class _Corpus:
                 self.partners[one[0]].discard(one)
                 self.partners[one[1]].discard(one)
             elif self.pairs[one] == change[one]:  # new
+                self.partners[one[0]].add(one)
                 self.partners[one[1]].add(one)
         return changed
 

@@ -57,7 +57,7 @@ def count_pairs(words: dict[tuple[str, ...], int]) -> dict[tuple[str, str], int]
     return dict(counts)
 
 
-PROBES = (
+PROBES: tuple[tuple[dict[tuple[str, ...], int]], ...] = (
     ({("l", "o", "w"): 3, ("l", "o", "t"): 2, ("o",): 9},),
     ({("a", "a", "a"): 1, ("b",): 2},),
     ({("a", "a", "a", "a", "b"): 7, ("b", "a"): 4, ("a", "b"): 1},),

@@ -90,7 +90,8 @@ def check(learner: Any) -> None:
 
 
 def _shortest(word: str, vocabulary: set[str], unknown: str = "[UNK]") -> list[str]:
-    names, start = [], 0
+    names: list[str] = []
+    start = 0
     while start < len(word):
         mark = "##" if start else ""
         end = next((e for e in range(start + 1, len(word) + 1) if mark + word[start:e] in vocabulary), None)
@@ -102,7 +103,8 @@ def _shortest(word: str, vocabulary: set[str], unknown: str = "[UNK]") -> list[s
 
 
 def _keeps_what_was_found(word: str, vocabulary: set[str], unknown: str = "[UNK]") -> list[str]:
-    names, start = [], 0
+    names: list[str] = []
+    start = 0
     while start < len(word):
         mark = "##" if start else ""
         end = next((e for e in range(len(word), start, -1) if mark + word[start:e] in vocabulary), None)
@@ -115,7 +117,8 @@ def _keeps_what_was_found(word: str, vocabulary: set[str], unknown: str = "[UNK]
 
 def _without_marks(word: str, vocabulary: set[str], unknown: str = "[UNK]") -> list[str]:
     plain = {name.removeprefix("##") for name in vocabulary}
-    names, start = [], 0
+    names: list[str] = []
+    start = 0
     while start < len(word):
         end = next((e for e in range(len(word), start, -1) if word[start:e] in plain), None)
         if end is None:
@@ -141,7 +144,8 @@ def _goes_back(word: str, vocabulary: set[str], unknown: str = "[UNK]") -> list[
 
 
 def _skips_a_character(word: str, vocabulary: set[str], unknown: str = "[UNK]") -> list[str]:
-    names, start = [], 0
+    names: list[str] = []
+    start = 0
     while start < len(word):
         mark = "##" if start else ""
         end = next((e for e in range(len(word), start, -1) if mark + word[start:e] in vocabulary), None)

@@ -83,7 +83,7 @@ _FOUR: _Counts = {
     "my": [(70, 3), None, (212, 6), (61, 2), (33, 1)],
 }
 
-PROBES = (
+PROBES: tuple[tuple[_Counts, str, int], ...] = (
     ({"en": [(4, 3), (10, 8), (6, 6)], "fi": [(9, 2), (21, 4), None]}, "en", 3000),
     (_FOUR, "en", 8192),
     (_FOUR, "zh", 2048),

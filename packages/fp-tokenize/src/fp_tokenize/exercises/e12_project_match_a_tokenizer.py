@@ -176,8 +176,10 @@ _FILES: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
         _file(_GPT2, True, 150, False, ("<|im|>", "<|im|><|end|>", "<|end|>")),
         (
             "The token of the word.",
+            "hark, a strict observer accounted for what ourselves accomplished across the lines",
             "They're two, it'll be  three:   and\n\n the end ",
-            "In 2016, 22 years later: 100%",
+            "In 2016,  22    3 years later: 100%",
+            "<|end|>",
             "<|im|>The end<|end|>",
             "<|im|><|end|> of<|im|> a line <|end|><|end|>",
             "cafe\u0301 caf\u00e9 \u00a0 \u212b",
@@ -189,6 +191,7 @@ _FILES: tuple[tuple[dict[str, Any], tuple[str, ...]], ...] = (
         _file(_GROUPS, False, 120, True, ("[SEP]",)),
         (
             "the model doesn't know 12345 words[SEP]",
+            "seven governors, able and careful, strengthen what moreover is required according to the stock",
             " \t the\n\n\u201cquoted\u201d \U0001f600 na\u00efve nai\u0308ve",
             "[SEP][SEP]x [sep] the[SEP",
         ),
@@ -404,8 +407,8 @@ MISTAKES = (
     (_never_special, "You cut special tokens like text. Their text stands for one id each, and no merge makes it."),
     (
         _digits_last,
-        "You cut digits off after the pattern. Then a space is still before the first digit's word; the file cuts them "
-        "off before.",
+        "You cut digits off after the pattern. How it cuts spaces depends on what it sees behind them, and this file "
+        "does not let it see the digits.",
     ),
     (
         _groups_of_findall,
