@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fp_tokenize import lattice
 from fp_tokenize._viterbi import Search
-from fp_tokenize.single_precision import RESET, SinglePrecision, U
+from fp_tokenize.single_precision import SinglePrecision, U
 from fp_tokenize.unigram import UnigramTokenizer
 
 WORDS = st.text("ab", min_size=1, max_size=8)
@@ -81,9 +81,12 @@ def test_rounded_sums_are_near_and_large_gaps_decide(word, scores, b):
     search = Search([*scores], [*scores.values()], range(len(scores)), unknown)
     _, float_gap = search.one(word)
     assert float_gap == (math.inf if gap is None else gap)
-    if abs(b) <= SinglePrecision(search).bound(word, float_gap):
+    bound = SinglePrecision(search).bound(word, float_gap)
+    if abs(b) <= bound:
         assert places == right
-        assert gap is None or gap > 2 * d * eta
+    if gap is not None and bound > 0:  # (E2) is the claim with n for d and n S for A, up to rounding in 64 bits
+        n = len(word)
+        assert 2 * n * U * (bound + 12 * n) / (1 - (n + 1) * U) == pytest.approx(float_gap, rel=1e-9)
     walked, value = SinglePrecision(search).walk(word, b)
     assert value == values[-1]
     assert len(walked) == len(places) - 1
@@ -105,7 +108,7 @@ def sentencepiece(text, scores, unknown):
     values, begins = [np.float32(0)] * len(edges), [-1] * len(edges)
     frontier = 0
     for i, out in enumerate(edges[:-1]):
-        if abs(values[i]) > RESET:
+        if abs(values[i]) > 100_000:
             offset = values[i]
             for j in range(i, frontier + 1):
                 if j == i or begins[j] >= 0:
@@ -140,6 +143,18 @@ def test_ids_of_words_are_those_of_one_run_over_the_text(seed, scale):
                 expected.append(i)
         assert tokenizer.encode(" ".join(words)) == expected
         assert tokenizer.encode_reference(" ".join(words)) == expected
+
+
+def test_the_sum_in_front_of_a_word_is_known_to_the_last_bit():
+    """Just beyond 4096, where numbers of 32 bits are twice as far apart as just before; 300 words, two stretches."""
+    scores = {"▁c": -13.65625, "c": -20.0, "▁": -2.0, "a": -2.0, "b": -2.0, "ab": -4.0002}
+    tokenizer = UnigramTokenizer([("<unk>", 0.0), *scores.items()], single_precision=True)
+    assert 299 * 13.65625 + 2 + 4 < 4096 < 300 * 13.65625
+    for n, expected in ((299, ["a", "b"]), (300, ["ab"])):
+        text = "c " * n + "ab"
+        ids = tokenizer.encode(text)
+        assert [tokenizer.id_to_token(i) for i in ids[n + 1 :]] == expected
+        assert ids == tokenizer.encode_reference(text)
 
 
 def test_runs_of_unknown_characters_go_over_spaces_where_the_mark_is_unknown():

@@ -167,6 +167,7 @@ def test_words_that_begin_with_the_prefix_are_words():
     tokenizer = WordPieceTokenizer(["[UNK]", "##a", "##", "##b"], **SPLIT)
     assert tokenizer.encode("##ab ## ##b") == [1, 3, 2, 3]
     assert tokenizer.offsets("##ab ##") == [(0, 3), (3, 4), (5, 7)]
+    assert tokenizer.decode([2, 3, 2]) == "##b ##"  # the prefix alone continues nothing
 
 
 def test_other_prefixes():

@@ -59,12 +59,17 @@ confused come apart (`fp_tokenize.merges`).
 | `fp_tokenize.words` | How are the words of a large text counted in bounded memory? |
 | `fp_tokenize.merges` | What does a list of merges do to a word? |
 | `fp_tokenize.bpe_training` | Which merges? The most frequent pair, again and again |
-| `fp_tokenize.bpe` | How is a word cut by merges, fast? |
-| `fp_tokenize.wordpiece` | Which pair, if likelihood decides? And cutting by the longest match |
-| `fp_tokenize.linmaxmatch` | The longest matches in one pass? |
+| `fp_tokenize.bpe_encoding` | How are many words cut by merges at once, and one word of a million characters? |
+| `fp_tokenize.bpe` | A tokenizer made of merges: what has no token, and ranks without merges |
+| `fp_tokenize.wordpiece_training` | Which pair, if likelihood decides? |
+| `fp_tokenize.linmaxmatch` | How are the longest matches found in one pass? |
+| `fp_tokenize.wordpiece` | A tokenizer of the longest match, and what it costs |
 | `fp_tokenize.lattice` | All segmentations of a word at once: the best, their sum, a random one |
 | `fp_tokenize.unigram` | Cutting by the most probable segmentation |
+| `fp_tokenize.single_precision` | What if the sums of scores are rounded, as in the library to be matched? |
 | `fp_tokenize.seed_pieces` | Which substrings are worth considering? |
+| `fp_tokenize.digamma` | What is the mean of a logarithm under a Dirichlet distribution? |
+| `fp_tokenize.trellis` | All words at once: sums over segmentations in NumPy |
 | `fp_tokenize.unigram_training` | How are the probabilities learnt, when no segmentation is given? |
 | `fp_tokenize.regularization` | Why should a model see a word cut in several ways? |
 | `fp_tokenize.healing` | What goes wrong where a prompt ends? |
@@ -127,12 +132,17 @@ __all__ = [  # sections, in reading order
     "words",
     "merges",
     "bpe_training",
+    "bpe_encoding",
     "bpe",
-    "wordpiece",
+    "wordpiece_training",
     "linmaxmatch",
+    "wordpiece",
     "lattice",
     "unigram",
+    "single_precision",
     "seed_pieces",
+    "digamma",
+    "trellis",
     "unigram_training",
     "regularization",
     "healing",

@@ -89,13 +89,19 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from fp_markov.counting import distinct, sorting_order
 from fp_markov.lookup import Finder, finder
 from fp_tokenize import lattice
 
 __all__ = ["SeparateLattices", "Trellis"]  # the order of the page
+
+BLOCK = 2**16
+"""Characters that are looked at together."""
+
+Level = tuple[Finder, Int[np.ndarray, "_"]]
+"""Prefixes of one length, and the piece that each of them is, or -1."""
 
 
 class SeparateLattices:
@@ -187,37 +193,15 @@ class Trellis:
         if len(lengths) and not lengths.min():
             raise ValueError("a string to segment has at least one character, got ''")
         alphabet, levels = _prefix_tree(pieces)
-        letters = np.searchsorted(alphabet, codes)
+        letters = np.searchsorted(alphabet, codes).astype(np.int32)
         letters[alphabet[letters] != codes] = len(alphabet) - 1
-        stops = np.cumsum(lengths)
-        starts = stops - lengths
-        nodes, is_new, self.levels = _shared_prefixes(letters, starts, lengths)
+        _require_characters(codes, letters, levels)
+        nodes, is_new, self.levels = _shared_prefixes(letters, lengths)
         # place t of string w is number starts[w] + w + t of all places, and a string has one more place than characters
         self.ends = np.empty(len(strings), np.int64)
-        self.ends[order] = nodes[stops + np.arange(len(strings))]
-
-        first_place = np.arange(len(codes)) + np.repeat(np.arange(len(strings)), lengths)
-        stop = np.repeat(stops, lengths)
-        at, ranks = np.arange(len(codes)), np.zeros(len(codes), np.int64)
-        nothing = np.empty(0, np.int32)
-        begins, finishes, carried = [nothing], [nothing], [nothing]
-        if not levels:
-            _require_characters(codes, np.full(len(codes), -1))
-        for n, (found_in, ids) in enumerate(levels, start=1):
-            fits = at + n <= stop[at]
-            at, ranks = at[fits], ranks[fits]
-            ranks = found_in.find(ranks, letters[at + n - 1])
-            if n == 1:
-                _require_characters(codes, np.where(ranks >= 0, ids[ranks], -1))
-            there = ranks >= 0
-            at, ranks = at[there], ranks[there]
-            fits = (ids[ranks] >= 0) & is_new[at + n - 1]
-            places = first_place[at[fits]]
-            begins.append(nodes[places].astype(np.int32))
-            finishes.append(nodes[places + n].astype(np.int32))
-            carried.append(ids[ranks[fits]].astype(np.int32))
-        # by end, and for each end the longest piece first: stable, from longest to shortest
-        begin, finish, piece = (np.concatenate(parts[::-1]) for parts in (begins, finishes, carried))
+        self.ends[order] = nodes[np.cumsum(lengths) + np.arange(len(strings))]
+        begin, finish, piece = _occurrences(letters, lengths, nodes, is_new, levels)
+        del codes, letters, nodes, is_new, levels  # sorting needs the room
         by_end = sorting_order(finish.astype(np.int64)) if len(finish) else np.empty(0, np.int64)
         self.begin, self.piece = begin[by_end], piece[by_end]
         self._index(np.bincount(finish, minlength=self.n_nodes))
@@ -397,20 +381,20 @@ def _totals(ids: Int[np.ndarray, " E"], amounts: Float[np.ndarray, " E"], size: 
     return np.bincount(ids, amounts, size).astype(np.float64, copy=False)
 
 
-def _codes(strings: Sequence[str]) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, " W"]]:
+def _codes(strings: Sequence[str]) -> tuple[Integer[np.ndarray, " T"], Int[np.ndarray, " W"]]:
     """The code points of all strings, one after the other, and their lengths."""
-    codes = np.frombuffer("".join(strings).encode("utf-32-le"), "<u4").astype(np.int64)
+    codes = np.frombuffer("".join(strings).encode("utf-32-le"), "<u4")
     return codes, np.fromiter(map(len, strings), np.int64, len(strings))
 
 
-def _prefix_tree(pieces: Sequence[str]) -> tuple[Int[np.ndarray, " A"], list[tuple[Finder, Int[np.ndarray, " G"]]]]:
+def _prefix_tree(pieces: Sequence[str]) -> tuple[Integer[np.ndarray, " A"], list[Level]]:
     """The characters, sorted; and for each length a finder of prefixes and the piece that each of them is, or -1."""
     codes, lengths = _codes(pieces)
     alphabet, letters = np.unique(codes, return_inverse=True)
     alphabet = np.append(alphabet, 0x110000)  # above all characters: stands for those that are in no piece
     starts = np.cumsum(lengths) - lengths
     alive, ranks, n_contexts = np.arange(len(pieces)), np.zeros(len(pieces), np.int64), 1
-    levels = []
+    levels: list[Level] = []
     for n in range(1, int(lengths.max(initial=0)) + 1):
         alive, ranks = alive[lengths[alive] >= n], ranks[lengths[alive] >= n]
         keys, _, ranks, _ = distinct(ranks * len(alphabet) + letters[starts[alive] + n - 1])
@@ -422,10 +406,11 @@ def _prefix_tree(pieces: Sequence[str]) -> tuple[Int[np.ndarray, " A"], list[tup
 
 
 def _shared_prefixes(
-    letters: Int[np.ndarray, " T"], starts: Int[np.ndarray, " W"], lengths: Int[np.ndarray, " W"]
+    letters: Int[np.ndarray, " T"], lengths: Int[np.ndarray, " W"]
 ) -> tuple[Int[np.ndarray, " P"], Bool[np.ndarray, " T"], list[int]]:
     """Of sorted strings: the node at each place, the characters that lead to new ones, where each level begins."""
-    nodes = np.zeros(len(letters) + len(starts), np.int64)
+    starts = np.cumsum(lengths) - lengths
+    nodes = np.zeros(len(letters) + len(starts), np.int32)
     is_new = np.zeros(len(letters), bool)
     levels = [0, 1]  # the root is node 0
     alive = np.arange(len(starts))
@@ -441,9 +426,52 @@ def _shared_prefixes(
     return nodes, is_new, levels
 
 
-def _require_characters(codes: Int[np.ndarray, " T"], ids: Int[np.ndarray, " T"]) -> None:
-    if len(ids) and ids.min() < 0:
-        lacking = chr(int(codes[ids.argmin()]))
+def _occurrences(
+    letters: Int[np.ndarray, " T"],
+    lengths: Int[np.ndarray, " W"],
+    nodes: Int[np.ndarray, " P"],
+    is_new: Bool[np.ndarray, " T"],
+    levels: list[Level],
+) -> tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"], Int[np.ndarray, " E"]]:
+    """Where pieces begin and end, as nodes, and which they are; of those that end alike the longest first."""
+    stops = np.repeat(np.cumsum(lengths).astype(np.int32), lengths)
+    owners = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    begins, finishes, carried = ([np.empty(0, np.int32)] for _ in range(3))
+    for block in range(0, len(letters), BLOCK):  # a block at a time, to save memory
+        at = np.arange(block, min(block + BLOCK, len(letters)))
+        ranks, here = np.zeros(len(at), np.int64), []
+        for n, (prefixes, ids) in enumerate(levels, start=1):
+            fits = at + n <= stops[at]
+            at, ranks = at[fits], ranks[fits]
+            ranks = prefixes.find(ranks, letters[at + n - 1])
+            there = ranks >= 0
+            at, ranks = at[there], ranks[there]
+            wanted = (ids[ranks] >= 0) & is_new[at + n - 1]
+            places = at[wanted] + owners[at[wanted]]
+            here.append((nodes[places], nodes[places + n], ids[ranks[wanted]].astype(np.int32)))
+        for begin, finish, piece in reversed(here):
+            begins.append(begin)
+            finishes.append(finish)
+            carried.append(piece)
+    return _joined(begins), _joined(finishes), _joined(carried)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """One array of many, which are given up."""
+    whole = np.concatenate(parts)
+    parts.clear()
+    return whole
+
+
+def _require_characters(codes: Integer[np.ndarray, " T"], letters: Int[np.ndarray, " T"], levels: list[Level]) -> None:
+    used = np.unique(letters)
+    is_piece = np.zeros(len(used), bool)
+    if levels:
+        prefixes, ids = levels[0]
+        ranks = prefixes.find(np.zeros(len(used), np.int64), used)
+        is_piece = (ranks >= 0) & (ids[ranks] >= 0)
+    if not is_piece.all():
+        lacking = chr(int(codes[np.isin(letters, used[~is_piece])][0]))
         raise ValueError(
             f"every character of the strings must be a piece, got {lacking!r}, which is none. Add it to the pieces, or "
             "cut the strings at it"

@@ -338,6 +338,7 @@ def train_unigram(
     single = np.array([len(piece) == 1 for piece in pieces])
     weights = np.array([score for _, score in seeds], np.float64)
     scores = _on_grid(likeliest_scores(weights))
+    del seeds
     model = lattices(words, pieces)
 
     def keep(kept: Bool[np.ndarray, " K"]) -> None:

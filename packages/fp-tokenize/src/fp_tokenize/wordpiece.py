@@ -286,7 +286,7 @@ class WordPieceTokenizer(SubwordTokenizer):
         )
 
     def _continues(self, name: str) -> bool:
-        return name.startswith(self.prefix) and True
+        return name.startswith(self.prefix) and len(name) > len(self.prefix)
 
     def _contribution(self, name: str) -> bytes:
         return check_text(name[len(self.prefix) :] if self._continues(name) else " " + name)
