@@ -1,4 +1,4 @@
-"""Live: the normalisers and pre-tokenizers of Hugging Face and of SentencePiece against ours. Run in the oracles environment."""
+"""Live: normalisers and pre-tokenizers of Hugging Face and SentencePiece against ours, in the oracles environment."""
 
 import io
 import json
@@ -14,12 +14,25 @@ from fp_tokenize.normalize import Normalizer, Precompiled  # noqa: E402
 NORMALIZERS, PRETOKENIZERS = oracle.normalizers(), oracle.pretokenizers()
 FROZEN = {path: json.loads(path.read_text(encoding="utf-8")) for path in (oracle.NORMALIZE, oracle.PRETOKENIZE)}
 TEXTS = {path: oracle.random_texts.texts(11, 10_000, frozen["avoid"]) for path, frozen in FROZEN.items()}
-SPANS = ["NFC", "NFKC", "NFD", "Lowercase", "StripAccents", "Nmt", "Replace", "Strip True True", "Bert (True, True, None, True)"]
+SPANS = [
+    "NFC",
+    "NFKC",
+    "NFD",
+    "Lowercase",
+    "StripAccents",
+    "Nmt",
+    "Replace",
+    "Strip True True",
+    "Bert (True, True, None, True)",
+]
 
 
 def test_the_fixtures_are_what_the_library_says_today():
     # through JSON, in which tuples are lists
-    for path, recorded in ((oracle.NORMALIZE, oracle.normalize_record()), (oracle.PRETOKENIZE, oracle.pretokenize_record())):
+    for path, recorded in (
+        (oracle.NORMALIZE, oracle.normalize_record()),
+        (oracle.PRETOKENIZE, oracle.pretokenize_record()),
+    ):
         assert json.loads(json.dumps(recorded)) == FROZEN[path]
 
 

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("sentencepiece")
 
-from pydoc_data.topics import topics  # noqa: E402
+from pydoc_data.topics import topics
 
-from tools.oracles import tokenize_unigram_training as oracle  # noqa: E402
+from tools.oracles import tokenize_unigram_training as oracle
 
 TEXT = "\n".join(topics[topic] for topic in sorted(topics))
 

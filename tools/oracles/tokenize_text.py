@@ -3,8 +3,8 @@ Freeze what Hugging Face's `tokenizers` makes of texts before it tokenizes: norm
 
     python -m tools.oracles.tokenize_text
 
-writes normalize_huggingface.json and pretokenize_huggingface.json into packages/fp-tokenize/tests/fixtures: results for a
-few texts, a digest of those for many, and the code points on which the tables of Unicode disagree.
+writes normalize_huggingface.json and pretokenize_huggingface.json into packages/fp-tokenize/tests/fixtures: results
+for a few texts, a digest of those for many, and the code points on which the tables of Unicode disagree.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import regex
+
 from fp_tokenize import normalize, pretokenize
 from fp_tokenize.characters import byte_alphabet
 from fp_tokenize.normalize import Normalizer
@@ -46,7 +47,9 @@ CASES = (
 def unsettled() -> set[int]:
     """Code points of which this Python and this `regex` give different categories: one of them is too old to know."""
     categories = {unicodedata.category(c) for c in EVERY}
-    agreed = {c for name in categories for c in regex.findall(rf"\p{{{name}}}", EVERY) if unicodedata.category(c) == name}
+    agreed = {
+        c for name in categories for c in regex.findall(rf"\p{{{name}}}", EVERY) if unicodedata.category(c) == name
+    }
     return {ord(c) for c in set(EVERY) - agreed}
 
 
@@ -116,9 +119,15 @@ def pretokenizers() -> dict[str, tuple[Pretokenizer, object]]:
         made[f"Digits {single}"] = [pretokenize.Digits(single)], [hf.Digits(single)]
     for scheme in schemes:
         for cut in (False, True):
-            made[f"Metaspace {scheme} {cut}"] = [pretokenize.Metaspace("▁", scheme, cut)], [hf.Metaspace("▁", scheme, cut)]
+            made[f"Metaspace {scheme} {cut}"] = (
+                [pretokenize.Metaspace("▁", scheme, cut)],
+                [hf.Metaspace("▁", scheme, cut)],
+            )
         ours, theirs = pretokenize.Metaspace("▁", scheme), hf.Metaspace("▁", scheme)
-        made[f"WhitespaceSplit, Metaspace {scheme}"] = [pretokenize.WhitespaceSplit(), ours], [hf.WhitespaceSplit(), theirs]
+        made[f"WhitespaceSplit, Metaspace {scheme}"] = (
+            [pretokenize.WhitespaceSplit(), ours],
+            [hf.WhitespaceSplit(), theirs],
+        )
         made[f"Metaspace {scheme}, Punctuation, Digits"] = (
             [ours, pretokenize.Punctuation(), pretokenize.Digits()],
             [theirs, hf.Punctuation(), hf.Digits()],
@@ -151,7 +160,14 @@ PATTERNS = (
 
 TABLES = (
     *("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Bert (True, True, None, False)"),
-    *("Bert (False, False, True, False)", "Digits False", "Punctuation isolated", "Bert", "Whitespace", "ByteLevel False True"),
+    *(
+        "Bert (False, False, True, False)",
+        "Digits False",
+        "Punctuation isolated",
+        "Bert",
+        "Whitespace",
+        "ByteLevel False True",
+    ),
     *(f"Split {pattern!r} isolated False" for pattern in PATTERNS[1:3]),
 )
 
@@ -179,7 +195,9 @@ def spelled(step: object) -> str:
     return repr(list(step.steps))
 
 
-def record(pairs: dict, results: Callable[[object], Callable[[str], object]], own: Callable[[object], Callable]) -> dict:
+def record(
+    pairs: dict, results: Callable[[object], Callable[[str], object]], own: Callable[[object], Callable]
+) -> dict:
     young = unsettled()
     # one for each table of characters that a step asks
     differ = {name: differing(own(pairs[name][0]), results(pairs[name][1])) for name in TABLES if name in pairs}
@@ -191,7 +209,9 @@ def record(pairs: dict, results: Callable[[object], Callable[[str], object]], ow
         steps[name] = {"steps": spelled(ours), "digest": digest([result(text) for text in [*CASES, *texts]])}
         if name in SHOWN:
             steps[name]["cases"] = [result(text) for text in CASES]
-    written = {name: " ".join(hexadecimal(*pair) for pair in random_texts.ranges(codes)) for name, codes in differ.items()}
+    written = {
+        name: " ".join(hexadecimal(*pair) for pair in random_texts.ranges(codes)) for name, codes in differ.items()
+    }
     return {
         "seed": SEED,
         "count": COUNT,

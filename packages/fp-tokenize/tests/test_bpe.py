@@ -299,6 +299,14 @@ def test_ranks_that_are_no_training_are_followed_all_the_same(strings, data):
     assert [tokenizer.id_to_bytes(i) for i in tokenizer.encode_bytes(data)] == [piece for piece in expected if piece]
 
 
+def test_strings_that_their_pieces_do_not_reach_are_words_all_the_same():
+    ranks = {bytes([b]): b for b in range(256)} | {b"abc": 256, b"abcabc": 257}
+    tokenizer = BPETokenizer.from_ranks(ranks, pretokenizer=Pretokenizer())
+    assert recovered(ranks) is None
+    assert tokenizer.encode("abc") == [256] and tokenizer.encode("abcd") == [*b"abcd"]
+    assert tokenizer.merges == [("abc", "abc")]
+
+
 def test_merges_are_recovered_from_the_ranks_of_a_trained_vocabulary():
     ranks = {bytes(BYTES[c] for c in name): i for name, i in FULL.ordinary.items()}
     tokenizer = BPETokenizer.from_ranks(ranks)

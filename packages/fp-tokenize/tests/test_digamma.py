@@ -6,10 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import sympy
-from fp_markov.mathematics import log_dirichlet_integral, slope
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fp_markov.mathematics import log_dirichlet_integral, slope
 from fp_tokenize.digamma import SERIES, digamma, posterior_scores
 
 positive = st.floats(1e-3, 1e6)
@@ -85,12 +85,7 @@ def test_the_polynomials_have_the_stated_factors():
         0: sympy.Integer(1),
         1: -(N - 3) * (N + 2) / 6,
         3: -(N - 3) * (N - 5) * (N - 7) * (31 * N**3 + 140 * N + 144) / 15120,
-        4: (N - 3)
-        * (N - 5)
-        * (N - 7)
-        * (N - 9)
-        * (127 * N**3 * (N - 4) + 1300 * N**2 + 16 * N + 640)
-        / 604800,
+        4: (N - 3) * (N - 5) * (N - 7) * (N - 9) * (127 * N**3 * (N - 4) + 1300 * N**2 + 16 * N + 640) / 604800,
     }
     for n, polynomial in stated.items():
         assert sympy.expand(t[n] - polynomial) == 0

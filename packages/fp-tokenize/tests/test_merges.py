@@ -1,7 +1,7 @@
 """Mirrors src/fp_tokenize/merges.py."""
 
 from collections import Counter
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 import pytest
 from hypothesis import assume, given
@@ -42,6 +42,15 @@ def string_pairs(draw, size=7):
             pairs.append(pair)
             symbols.append("".join(pair))
     return pairs
+
+
+@st.composite
+def shuffled_pairs(draw):
+    """Merges in any order, some results made in several ways: most of these lists are not ordered."""
+    pairs = draw(string_pairs())
+    symbols = [*BASE, *map("".join, pairs)]
+    more = [pair for pair in product(symbols, repeat=2) if "".join(pair) in symbols and pair not in pairs]
+    return draw(st.permutations([*pairs, *more]))
 
 
 words = st.text(st.sampled_from(BASE), max_size=24)
@@ -118,6 +127,13 @@ def test_without_one_hypothesis_the_other_is_not_enough():
     assert replay("abcd", twice) == ["abc", "d"] != by_rank("abcd", twice)
 
 
+def test_a_pass_reads_on_behind_what_it_has_replaced():
+    """Which only shows where a result is an operand of its own merge."""
+    absorbing = Merges([("a", "a")], ["a"])
+    assert replay("aaaaa", absorbing) == ["a", "a", "a"] and by_rank("aaaaa", absorbing) == ["a"]
+    assert not absorbing.ordered
+
+
 @pytest.mark.parametrize("n", range(12))
 def test_a_run_is_merged_from_its_left_end(n):
     merges = joined([("a", "a")])
@@ -129,7 +145,7 @@ def test_a_run_is_merged_from_its_left_end(n):
 
 
 @pytest.mark.claim("tokenize.encoding-parts")
-@given(string_pairs(), words)
+@given(st.one_of(string_pairs(), shuffled_pairs()), words)
 def test_every_part_of_an_encoding_is_the_encoding_of_what_it_covers(pairs, word):
     merges = joined(pairs)
     encoding = by_rank(word, merges)
@@ -139,7 +155,7 @@ def test_every_part_of_an_encoding_is_the_encoding_of_what_it_covers(pairs, word
 
 
 @pytest.mark.claim("tokenize.encoding-seams")
-@given(string_pairs(), st.data())
+@given(st.one_of(string_pairs(), shuffled_pairs()), st.data())
 def test_symbols_are_an_encoding_exactly_if_all_neighbours_are(pairs, data):
     """Both directions; the second is `tokenize.encoding-parts`."""
     merges = joined(pairs)
@@ -151,7 +167,8 @@ def test_symbols_are_an_encoding_exactly_if_all_neighbours_are(pairs, data):
 @pytest.mark.claim("tokenize.encoding-seams")
 def test_all_short_sequences_of_symbols_of_a_list():
     """Exhaustive over sequences of up to five symbols of one list."""
-    merges = joined([("a", "a"), ("a", "b"), ("aa", "ab"), ("b", "a")])
+    merges = joined([("aa", "ab"), ("a", "a"), ("a", "b"), ("b", "a")])
+    assert not merges.ordered
     fits = 0
     for n in range(2, 6):
         for symbols in product(["a", "b", *merges.results], repeat=n):
@@ -164,7 +181,8 @@ def test_all_short_sequences_of_symbols_of_a_list():
 @pytest.mark.claim("tokenize.encoding-glue")
 def test_two_encodings_are_glued_at_any_symbol_that_they_share():
     """Exhaustive over the words of up to eight letters and all their overlapping pieces."""
-    merges = joined([("a", "a"), ("a", "b"), ("aa", "ab"), ("b", "b"), ("bb", "aaab")])
+    merges = joined([("aa", "ab"), ("a", "a"), ("b", "b"), ("a", "b"), ("b", "ab"), ("bb", "aaab")])
+    assert not merges.ordered
     glued = apart = 0
     for word in map("".join, all_words("ab", 8)):
         whole = by_rank(word, merges)
@@ -181,7 +199,7 @@ def test_two_encodings_are_glued_at_any_symbol_that_they_share():
 
 
 @pytest.mark.claim("tokenize.encoding-glue")
-@given(string_pairs(), words, st.data())
+@given(st.one_of(string_pairs(), shuffled_pairs()), words, st.data())
 def test_gluing_with_other_lists(pairs, word, data):
     merges = joined(pairs)
     start = data.draw(st.integers(0, len(word)))
@@ -236,6 +254,37 @@ def test_reachable_results_of_longer_lists(pairs, some):
 def test_splits_do_what_ranks_by_string_do_whatever_the_strings(strings, word):
     ranks = {string: k for k, string in enumerate([*BASE, *strings])}
     assert by_rank(word, splits(ranks)) == by_string_rank(word, ranks)
+
+
+@pytest.mark.claim("tokenize.string-splits")
+@given(
+    st.lists(st.text(st.sampled_from("ab"), min_size=2, max_size=6), unique=True, max_size=10),
+    st.randoms(use_true_random=False),
+    st.lists(st.text(st.sampled_from("ab"), max_size=24), max_size=10),
+)
+def test_cuts_of_a_string_do_what_it_does_in_any_order(strings, rng, some):
+    ranks = {string: k for k, string in enumerate(["a", "b", *strings])}
+    pairs = list(splits(ranks).pairs)
+    rng.shuffle(pairs)
+    merges = joined(sorted(pairs, key=lambda pair: ranks["".join(pair)]))
+    for word in [*some, *strings, "".join(strings)]:
+        assert by_rank(word, merges) == by_string_rank(word, ranks)
+
+
+@pytest.mark.claim("tokenize.string-splits")
+def test_cuts_in_both_orders_on_all_words_of_two_letters():
+    """Exhaustive: all sets of four strings of two and three letters in two orders, all words of up to six letters."""
+    strings = ["".join(word) for n in (2, 3) for word in product("ab", repeat=n)]
+    every = list(map("".join, all_words("ab", 6)))
+    several = 0
+    for chosen in combinations(strings, 4):
+        for ordered in (chosen, chosen[::-1]):
+            ranks = {string: k for k, string in enumerate(["a", "b", *ordered])}
+            shared = splits(ranks)
+            several += len(shared) > len(set(shared.ranks))
+            backwards = joined(sorted(shared.pairs, key=lambda pair: (ranks["".join(pair)], -len(pair[0]))))
+            assert all(by_rank(word, backwards) == by_string_rank(word, ranks) for word in every)
+    assert several > 50
 
 
 def train(corpus, steps, choose):

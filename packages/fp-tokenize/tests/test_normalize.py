@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import pickle
 import struct
@@ -175,7 +176,7 @@ def test_spans_are_ordered_and_belong_to_the_normalised_text(normalizer, text):
     assert result == normalizer(text)
     assert len(spans) == len(result)
     assert all(0 <= start < end <= len(text) for start, end in spans)
-    for (a, b), (c, d) in zip(spans, spans[1:], strict=False):
+    for (a, b), (c, d) in itertools.pairwise(spans):
         assert a <= c and b <= d
 
 
@@ -313,7 +314,10 @@ def test_a_circle_in_a_charsmap_does_no_harm():
         (lambda: Replace("a", "\ud800"), "lone surrogates"),
         (lambda: Replace("(a", "b", True), r"'\(a' is no regular expression: missing \)"),
         (lambda: Precompiled(TABLE, "shortest"), "rule is 'graphemes' or 'longest', got 'shortest'"),
-        (lambda: Replace("", "x" * 10_000)("a" * 10_000), "makes a text of 10000 characters longer by more than 16777216"),
+        (
+            lambda: Replace("", "x" * 10_000)("a" * 10_000),
+            "makes a text of 10000 characters longer by more than 16777216",
+        ),
     ],
 )
 def test_bad_input_is_refused(call, sentence):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fp_tokenize import lattice
+from fp_tokenize import trellis as trellis_section
 from fp_tokenize.trellis import SeparateLattices, Trellis
 
 
@@ -52,9 +53,9 @@ def test_the_trellis_gives_what_separate_lattices_give(case, data):
 @given(cases(shortest=2))
 def test_replacements_are_those_of_separate_lattices(case):
     strings, pieces, scores, _ = case
-    for ours, theirs in zip(
-        Trellis(strings, pieces).alternatives(scores), SeparateLattices(strings, pieces).alternatives(scores), strict=True
-    ):
+    fast = Trellis(strings, pieces).alternatives(scores)
+    slow = SeparateLattices(strings, pieces).alternatives(scores)
+    for ours, theirs in zip(fast, slow, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -106,7 +107,7 @@ def test_expected_counts_and_visits_by_trying_all_segmentations(case):
                 stops[word[:place]] += n * math.exp(score) / Z
                 uses[part] += n * math.exp(score) / Z
     trellis = Trellis(words, pieces)
-    expected, log_likelihood = trellis.expected(scores, counts)
+    expected, _ = trellis.expected(scores, counts)
     np.testing.assert_allclose(expected, [uses[piece] for piece in pieces], rtol=1e-12, atol=1e-12)  # rounding
     # a segmentation that stops at a node came there by one arc, so the uses of the arcs into it are F
     flow = trellis._uses(trellis._forward(scores)[1], counts)
@@ -131,6 +132,17 @@ def test_prefixes_are_not_mixed_up_when_shorter_strings_end_between_them():
     trellis = Trellis(["axc", "b", "bxc"], ["a", "b", "c", "x"])
     assert trellis.n_nodes == 7
     assert trellis.expected(np.zeros(4), np.array([1.0, 2.0, 4.0]))[0].tolist() == [1, 6, 5, 5]
+
+
+@given(cases())
+def test_looking_at_a_few_characters_at_a_time_changes_nothing(case):
+    strings, pieces, _, _ = case
+    at_once = Trellis(strings, pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trellis_section, "BLOCK", 3)
+        in_blocks = Trellis(strings, pieces)
+    for name in ("begin", "piece", "degrees", "ends"):
+        np.testing.assert_array_equal(getattr(at_once, name), getattr(in_blocks, name))
 
 
 def test_a_long_word_does_not_underflow():

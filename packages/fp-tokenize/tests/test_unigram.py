@@ -459,9 +459,18 @@ def test_training_makes_a_tokenizer_that_brings_its_text_back():
         (lambda: UnigramTokenizer([UNKNOWN, *PIECES]).sample("a", np.random.default_rng(0), -1.0), "got -1.0"),
         (lambda: UnigramTokenizer([UNKNOWN, *PIECES]).n_best("a", 0), "n must be at least 1, got 0"),
         (lambda: UnigramTokenizer([UNKNOWN, *PIECES]).encode("a\ud800"), "lone surrogates"),
-        (lambda: UnigramTokenizer.train(["ab"], 5, []), "training needs an unknown token"),
     ],
 )
 def test_bad_input_is_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
         call()
+
+
+def test_a_special_token_is_not_taken_for_the_unknown_one():
+    tokenizer = UnigramTokenizer.train(["ab ab abc"] * 9, 12, ["<end>"])
+    assert tokenizer.special_tokens == {"<unk>": 0, "<end>": 1} and tokenizer.unknown == 0
+    assert tokenizer.encode("ab é")[-1] == 0
+    tokenizer = UnigramTokenizer.train(["ab ab abc"] * 9, 12, ["<end>", "?"], unknown="?")
+    assert tokenizer.unknown == 1 and tokenizer.encode("é")[-1] == 1
+    with pytest.raises(TypeError, match="a list of names, got the string '<s>'"):
+        UnigramTokenizer.train(["ab"], 12, "<s>")

@@ -12,7 +12,7 @@ written with the same ids, token for token.
 >>> tokenizer = BPETokenizer.train([text], vocab_size=256 + 16)
 >>> ids = tokenizer.encode("the slowest")
 >>> [tokenizer.id_to_bytes(i) for i in ids]
-[b't', b'h', b'e', b' ', b's', b'low', b'est']
+[b't', b'h', b'e', b' ', b's', b'lo', b'west']
 >>> tokenizer.decode(ids)
 'the slowest'
 
@@ -79,7 +79,8 @@ confused come apart (`fp_tokenize.merges`).
 | `fp_tokenize.mistakes` | What goes wrong without an error? |
 | `fp_tokenize.exercises` | Can you do it yourself? |
 
-You need chapter 1: probability, entropy, the laws of Zipf and Heaps, Jensen's inequality.
+You need chapter 1: probability, entropy, the laws of Zipf and Heaps, Jensen's inequality. Single sections ask for more,
+and say so: rounding from chapter 2, log-sum-exp from chapter 3, and for prices the layers of chapter 6.
 
 ## In modern language models
 

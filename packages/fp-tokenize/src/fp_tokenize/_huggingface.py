@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fp_tokenize import pretokenize
 from fp_tokenize._reading import EMPTY, Part, check_names, shown
 from fp_tokenize._sentencepiece import Table, use_ranks
 from fp_tokenize._steps import (
@@ -24,7 +25,7 @@ from fp_tokenize.bpe import BPETokenizer
 from fp_tokenize.characters import UNKNOWN, ByteTokenizer, CharTokenizer, byte_alphabet
 from fp_tokenize.frame import Frame
 from fp_tokenize.normalize import Normalizer, Precompiled, Prepend, Step
-from fp_tokenize.pretokenize import ByteLevel, Pretokenizer
+from fp_tokenize.pretokenize import GPT2_PATTERN, ByteLevel, Pretokenizer, Split
 from fp_tokenize.unigram import UnigramTokenizer
 from fp_tokenize.wordpiece import WordPieceTokenizer
 
@@ -350,7 +351,8 @@ def layout_of(tokenizer: Any) -> dict[str, Any]:
             raise TypeError(f"only the tokenizers of this chapter can be saved, got {type(tokenizer).__name__}")
     if isinstance(tokenizer, BPETokenizer | WordPieceTokenizer | UnigramTokenizer):
         normalizer = normalizer_layout(_without_table(tokenizer.normalizer.steps, extension))
-        pre_tokenizer = pretokenizer_layout(tokenizer.pretokenizer.steps)
+        in_bytes = isinstance(tokenizer, BPETokenizer) and tokenizer.alphabet == "bytes"
+        pre_tokenizer = pretokenizer_layout(_splitting(tokenizer.pretokenizer.steps, in_bytes))
     id_of = {name: i for i, name in enumerate(tokenizer.names) if name is not None}
     layout = {
         "version": "1.0",
@@ -364,6 +366,22 @@ def layout_of(tokenizer: Any) -> dict[str, Any]:
         "model": model,
     }
     return {**layout, EXTENSION: extension} if extension else layout
+
+
+def _splitting(steps: Sequence[pretokenize.Step], in_bytes: bool) -> list[pretokenize.Step]:
+    """The steps as the layout needs them, where `ByteLevel` also turns text into names of bytes: last, or nowhere."""
+    last = ByteLevel(use_regex=False)
+    if in_bytes and steps and isinstance(steps[-1], ByteLevel):
+        *steps, last = steps
+    others: list[pretokenize.Step] = []
+    for step in steps:
+        if isinstance(step, ByteLevel) and step.add_prefix_space:
+            raise ValueError("ByteLevel(add_prefix_space=True) can be written as the last step of a model of bytes only")
+        if isinstance(step, ByteLevel):
+            step = Split(GPT2_PATTERN) if step.use_regex else None
+        if step is not None:
+            others.append(step)
+    return [*others, last] if in_bytes else others
 
 
 def _without_table(steps: Sequence[Step], extension: dict[str, Any]) -> list[Step]:

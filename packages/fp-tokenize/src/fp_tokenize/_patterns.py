@@ -1,4 +1,4 @@
-"""Regular expressions: ours, compiled for speed, and those of others, compiled with a clear error and run within bounds."""
+"""Regular expressions: ours, compiled for speed; those of others, with clear errors and bounds on time and memory."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _ASCII |= dict.fromkeys(("Lt", "Lm", "Lo", "M"), "")
 
 class Known:
     """
-    A pattern of this package: it needs no time limit, and has a second form for ASCII, over twice as fast.
+    A pattern of this package: it needs no time limit, and has a second form for ASCII, which is faster (`tokenize.ascii-words`).
 
     `spaced` says that `tokenize.space-boundary` holds for it, so that long texts may be cut into blocks.
     """
@@ -93,7 +93,7 @@ def compiled(pattern: str, is_regex: bool = True) -> "regex.Pattern[str]":
         raise ValueError(f"{pattern[:80]!r} calls itself or is written with (?x), which is not supported here")
     if written_out(pattern) > LIMIT:
         raise ValueError(
-            f"{pattern[:80]!r} has more than {LIMIT} characters when its repetitions are written out; use smaller counts"
+            f"{pattern[:80]!r} has over {LIMIT} characters when its repetitions are written out; use smaller counts"
         )
     try:
         return regex.compile(pattern, regex.MULTILINE | regex.VERSION1)
@@ -149,6 +149,7 @@ def spans(pattern: "regex.Pattern[str]", text: str) -> Spans:
 def too_slow(pattern: str, text: str) -> ValueError:
     """The error for a pattern without bound."""
     return ValueError(
-        f"the pattern {pattern[:80]!r} takes more than the {seconds(text):.1f} seconds allowed on {len(text)} characters: "
-        "it tries the same thing in too many ways. Write nested repetitions such as (a+)+ as one, or possessive: a++"
+        f"the pattern {pattern[:80]!r} takes more than the {seconds(text):.1f} seconds allowed on {len(text)} "
+        "characters: it tries the same thing in too many ways. Write nested repetitions such as (a+)+ as one, or "
+        "possessive: a++"
     )

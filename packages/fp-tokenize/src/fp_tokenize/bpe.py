@@ -91,8 +91,8 @@ tiktoken does in any case. tiktoken also looks up whole words first, which is `i
 
 ## In practice
 
-Llama 3's file lists *every* cut of each token as a merge and sets `ignore_merges`: an imitation of ranks by string with
-neighbouring ranks in place of equal ones. If a file gives a pair twice, the last place counts, in Hugging Face's
+Llama 3's file lists *every* cut of each token as a merge and sets `ignore_merges`, which does what tiktoken does with
+its ranks by string (`tokenize.string-splits`). If a file gives a pair twice, the last place counts, in Hugging Face's
 library and here. Names of special tokens are left out of everything: no merge makes one and no word is one, so that
 text never becomes a special token (`tokenize.special-injection`); Hugging Face's library has no such rule.
 """

@@ -96,11 +96,10 @@ homes as pairs this nearly always ends soon; if not, begin again with other mult
 
 ## Long words in pieces
 
-With an ordered list a long word can use the rounds, too. Cut it into pieces of 128 symbols, each beginning in the
+A long word can use the rounds, too. Cut it into pieces of 128 symbols, each beginning in the
 middle of the one before, encode them all at once, and glue each two at a symbol that they share
 (`tokenize.encoding-glue`). Several long words are joined by a symbol that occurs in no pair, which changes nothing in
-them. Where two pieces share no symbol, as in some long runs of one letter, and where the list is not ordered, the heap
-does the whole words.
+them. Where two pieces share no symbol, as in some long runs of one letter, the heap does the whole words.
 
 ## In practice
 
@@ -319,7 +318,6 @@ class Encoder:
         self.table = PairTable(merges)
         self.results = np.zeros(max(merges.result, default=-1) + 1, np.uint64)
         self.results[list(merges.result)] = list(merges.result.values())
-        self.ordered = merges.ordered
 
     def encode_word(self, symbols: Sequence[int]) -> list[int]:
         """What the list makes of one word."""
@@ -369,7 +367,7 @@ class Encoder:
 
     def _one_by_one(self, words: list[Int[np.ndarray, " _"]]) -> list[Int64[np.ndarray, " _"]]:
         """What the list makes of a few words, or of long ones: in pieces, if that pays."""
-        if self.ordered and sum(map(len, words)) > 32 * PIECE:  # with fewer pieces rounds do not pay
+        if sum(map(len, words)) > 32 * PIECE:  # with fewer pieces rounds do not pay
             glued = self._pieces(np.concatenate([part for word in words for part in ([BORDER], word)]))
             if glued is not None:
                 return [part[1:] for part in np.split(glued, np.flatnonzero(glued == BORDER))[1:]]

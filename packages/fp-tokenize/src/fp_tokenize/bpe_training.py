@@ -400,6 +400,8 @@ def _start(
 ) -> _Start:
     if alphabet not in ("bytes", "characters"):
         raise ValueError(f"alphabet must be 'bytes' or 'characters', got {alphabet!r}")
+    if isinstance(vocab_size, bool) or not isinstance(vocab_size, int):
+        raise TypeError(f"vocab_size must be an integer, got {vocab_size!r}")
     if min_count < 1:
         raise ValueError(f"min_count must be at least 1, got {min_count}: pairs that do not occur cannot be merged")
     if isinstance(special_tokens, str):

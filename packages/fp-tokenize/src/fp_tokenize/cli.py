@@ -123,14 +123,21 @@ def _class(kind: Kind) -> Any:
 
 
 def _texts(names: list[str]) -> Iterator[str]:
-    """Texts of files in pieces, so that none has to be in memory whole; standard input and folders too."""
+    """Texts of files in pieces, so that none has to be in memory whole; only standard input is read whole."""
     from fp_tokenize.words import read_pieces
 
     for name in names:
-        if name == "-" or Path(name).is_dir():
+        if name == "-":
             yield read_text(name)
         else:
-            yield from read_pieces([name])
+            yield from read_pieces(_files_in(Path(name)) if Path(name).is_dir() else [name])
+
+
+def _files_in(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*.txt") if file.is_file())
+    if not files:
+        raise ValueError(f"the folder {folder} holds no .txt file")
+    return files
 
 
 @contextmanager
@@ -186,7 +193,7 @@ def encode(
 @app.command()
 def decode(
     tokenizer: TokenizerFile,
-    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID…]", help="the ids; without them, stdin")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID…]", help="the ids; without them, stdin")] = None,
     errors: Annotated[
         Literal["replace", "ignore", "strict"], typer.Option(help="what bytes that are no text become")
     ] = "replace",
@@ -197,7 +204,7 @@ def decode(
 
     def work() -> None:
         decoder = open_tokenizer(tokenizer, pattern)
-        stream = ids if ids else _ids_of(sys.stdin.read())
+        stream = _ids_of(" ".join(ids) if ids else sys.stdin.read())
         for part in decoder.decode_stream(stream, errors, skip_special):
             sys.stdout.write(part)
         sys.stdout.write("\n" if sys.stdout.isatty() or ids else "")
@@ -208,7 +215,7 @@ def decode(
 def _ids_of(text: str) -> list[int]:
     ids = []
     for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split():
-        if not word.lstrip("-").isdecimal() or len(word) > 18:
+        if not word.removeprefix("-").isdecimal() or len(word) > 18:
             raise ValueError(f"ids are integers separated by spaces or commas, got {word[:40]!r}")
         ids.append(int(word))
     return ids

@@ -144,8 +144,8 @@ is zero if and only if all other sequences that spell $s$ have probability zero.
 **Proof.** Every $x$ spells exactly one string, so the sums (E5) for all $s$ together contain every $P(x)$ once, and
 their total is one. $P(x)$ is one term of (E5) and the others are not negative: $P(x) \le P(s)$. The logarithm rises,
 which is the inequality. If $P(x) > 0$ then $P(s) > 0$ and $P(x \mid s) = P(x) / P(s)$, whose negative logarithm is the
-difference. It is zero if $P(x) = P(s)$, that is, if the other terms add up to zero; as none is negative, each is.
-$\blacksquare$
+difference. It is zero exactly if $P(x) = P(s)$, that is, if the other terms add up to zero; as none is negative, each
+is then zero. $\blacksquare$
 
 So the bits per byte that are reported, from the encoder's own segmentation, bound from above those of the model as a
 model of text. Take independent tokens $a$, $b$, $ab$ with probabilities 0.4, 0.3 and 0.2, and 0.1 for the end. An
@@ -168,8 +168,8 @@ not zero: a softmax gives zero to nothing.
 
 What if the segmentation is drawn at random, as in training with `fp_tokenize.regularization`?
 
-**Claim** `tokenize.segmentation-average`. Let $P(s) > 0$ and let $q$ be any distribution over the sequences that spell
-$s$. Then
+**Claim** `tokenize.segmentation-average`. Let $P(s) > 0$, let finitely many sequences spell $s$ (as when every token
+spells at least one byte), and let $q$ be any distribution over them. Then
 
 $$-\ln P(s) \le \sum_x q(x) \big( -\ln P(x) \big) - H(q), \qquad \text{(E6)}$$
 

@@ -95,7 +95,7 @@ class Frame:
         if len(self._id_of) != sum(name is not None for name in self.names):
             twice = next(name for i, name in enumerate(self.names) if name is not None and self._id_of[name] != i)
             raise ValueError(f"each token needs a name of its own, {twice!r} occurs twice")
-        self.added_tokens = [AddedToken(token) if isinstance(token, str) else token for token in special_tokens]
+        self.added_tokens = as_added(special_tokens)
         for position, token in enumerate(self.added_tokens):
             if any(token.content == other.content for other in self.added_tokens[:position]):
                 raise ValueError(f"each special token is given once, {token.content!r} occurs twice")
@@ -340,18 +340,36 @@ def check_text(text: str) -> bytes:
         ) from None
 
 
+def as_added(special_tokens: Iterable[str | AddedToken]) -> list[AddedToken]:
+    """Added tokens, from spellings too; `TypeError` for one string, whose letters would each be taken for a token."""
+    if isinstance(special_tokens, str):
+        raise TypeError(f"special_tokens must be a list of spellings, got the string {special_tokens!r}")
+    return [token if isinstance(token, AddedToken) else AddedToken(token) for token in special_tokens]
+
+
 def as_ids(ids: Ids, vocab_size: int, position: int = 0) -> Integer[np.ndarray, " T"]:
     """Ids as an array; `ValueError` if one lies outside the vocabulary, counting positions from `position`."""
-    ids = np.asarray(ids) if len(ids) else np.empty(0, np.int64)  # an empty list has no integer type
-    if ids.ndim != 1:
+    if isinstance(ids, str | bytes) or not (isinstance(ids, Sequence) or hasattr(ids, "__array__")):
+        raise TypeError(f"ids are a list or an array of integers, got {type(ids).__name__}")
+    if getattr(ids, "ndim", 1) != 1:
         raise ValueError(f"ids are a sequence of integers, got an array of shape {ids.shape}")
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"ids must be integers that fit 64 bits, got {ids.dtype}")
-    outside = (ids < 0) | (ids >= vocab_size)
-    if outside.any():
-        at = int(outside.argmax())
+    if not len(ids):
+        return np.empty(0, np.int64)  # an empty list has no integer type
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # NumPy's, for lists of unlike lengths
+        raise ValueError("ids are a sequence of integers, got one of sequences") from None
+    if array.ndim != 1:
+        raise ValueError(f"ids are a sequence of integers, got an array of shape {array.shape}")
+    if array.dtype.kind in "iu":
+        at = int(((array < 0) | (array >= vocab_size)).argmax())
+    elif all(isinstance(i, int) and not isinstance(i, bool) for i in ids):  # beyond 64 bits
+        at = next(k for k, i in enumerate(ids) if not 0 <= i < vocab_size)
+    else:
+        raise TypeError(f"ids must be integers, got {array.dtype}")
+    if not 0 <= ids[at] < vocab_size:
         raise ValueError(
             f"id {ids[at]} at position {position + at} lies outside [0, {vocab_size}), the ids of this tokenizer. "
             "Was the model built for another one?"
         )
-    return ids
+    return array

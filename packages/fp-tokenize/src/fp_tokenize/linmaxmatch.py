@@ -15,8 +15,10 @@ the longest of $C$ that the rest begins with, and so on to the end; if nothing f
 $G_S(x)$ and $G_C(x)$ stand for the list of tokens taken from $x$, if the first is sought in $S$ or in $C$:
 
 $$
-G_K(x) = t\, G_C(y), \qquad x = ty,\ t \text{ the longest string of } K \text{ with which } x \text{ begins};
-\qquad G_C(\text{empty}) = \text{the empty list}. \qquad \text{(E1)}
+\begin{aligned}
+G_K(x) &= t\, G_C(y), \qquad x = ty,\ t \text{ the longest string of } K \text{ with which } x \text{ begins}; \\
+G_C(\text{empty}) &= \text{the empty list}.
+\end{aligned} \qquad \text{(E1)}
 $$
 
 Draw $S$ and $C$ as two **tries**: trees with a character on each edge, in which the strings that begin some string of
@@ -69,15 +71,15 @@ nodes (##: in the trie of $C$), what comes off at each, and where it goes on:
 ...         string[child] = string[node] + character
 >>> for node, link in enumerate(matcher.links):
 ...     if link is not None:
-...         print(f"{string[node]:6}{unrolled(matcher.pops[node])!s:8}{string[link]}")
-a     [0]     ##
-ab    [0]     ##b
-abc   [0]     ##bc
-abcd  [1]     ##
-##b   [2]     ##
-##bc  [3]     ##
-##cde [4]     ##
-##d   [5]     ##
+...         print(f"{string[node]!r:8}{unrolled(matcher.pops[node])!s:6}{string[link]!r}")
+'a'     [0]   '##'
+'ab'    [0]   '##b'
+'abc'   [0]   '##bc'
+'abcd'  [1]   '##'
+'##b'   [2]   '##'
+'##bc'  [3]   '##'
+'##cde' [4]   '##'
+'##d'   [5]   '##'
 
 At `##c` and `##cd` nothing can come off, since c is no token. The word abce is followed to abc, goes on from `##bc`
 and then from the root of $C$, and is unknown; no character has been read again but e.
@@ -85,8 +87,8 @@ and then from the root of $C$, and is unknown; no character has been read again 
 >>> matcher.cut(["abcd", "abcdd", "abcbd", "abce"], unknown=9)
 [[1], [1, 5], [0, 3, 2, 5], [9]]
 
-**Claim** `tokenize.linmaxmatch`. `LinMaxMatch.cut` gives each word $w$ its tokens $G_S(w)$, or the unknown one if there
-are none.
+**Claim** `tokenize.linmaxmatch`. `LinMaxMatch.cut` gives each word $w$ of at least one character its tokens $G_S(w)$,
+or the unknown one if there are none.
 
 **Proof.** Let $w = ux$ where $u$ has been read, and let $T$ be the tokens taken so far. We show that at each moment,
 with $v$ the node and $K$ its set, $u$ ends with $v$ and $G_S(w) = T\, G_K(vx)$. At the beginning $T$, $u$ and $v$ are

@@ -69,42 +69,44 @@ are also written by other programs, and every library reads a list by (E2). So d
 
 ## Parts of an encoding
 
-Write $E(w)$ for what an ordered list makes of $w$. Each symbol of $E(w)$ **covers** an interval of $w$, and these
-intervals follow one another.
+Write $E(w)$ for what rank order makes of $w$ by some list, ordered or not. Each symbol of $E(w)$ **covers** an interval
+of $w$, and these intervals follow one another.
 
-**Claim** `tokenize.encoding-parts`. Let the list be ordered, $E(w) = t_1 \cdots t_m$, and let $v$ be the part of $w$
-that $t_i \cdots t_j$ cover. Then $E(v) = t_i \cdots t_j$.
+**Claim** `tokenize.encoding-parts`. For every list: let $E(w) = t_1 \cdots t_m$, and let $v$ be the part of $w$ that
+$t_i \cdots t_j$ cover. Then $E(v) = t_i \cdots t_j$. Moreover, as long as no replacement in $w$ has crossed an end of
+some part $v$, what has been done inside $v$ is what rank order does first in $v$ alone.
 
-**Proof.** Replay $w$, and beside it $v$ alone. We show that after every pass the symbols that cover $v$ inside $w$ are
-those of $v$ alone. Before the first pass they are. At the end a symbol of $E(w)$ begins where $v$ begins and one ends
-where $v$ ends, and symbols only grow, so no replacement joins symbols on two sides of these two boundaries. Suppose
-that the symbols agree before pass $k$. The last replacement before the part ends at its left boundary or earlier, so
-the pass reads the part from its first symbol on. It finds there what it finds in $v$ alone, place for place; the pair
-that the last symbol of the part makes with the next one is not replaced. So the symbols agree after pass $k$.
-$\blacksquare$
+**Proof.** The second statement first. Let no replacement cross an end of $v$ up to some moment, and look at those
+inside $v$ one after another. Suppose that $v$ alone has done the same ones before. The next one inside $v$ was taken
+because no pair in the whole word had a lower rank, or the same further left. So no pair inside $v$ had, and $v$ alone
+takes it next, too.
 
-**Claim** `tokenize.encoding-seams`. Let the list be ordered, $w = v_1 v_2 \cdots v_m$ with $m \ge 2$ and none of the
-parts empty, and let $E(v_i v_{i+1}) = t_i t_{i+1}$ for $i = 1, \dots, m - 1$, where $t_i$ covers $v_i$ and $t_{i+1}$
-covers $v_{i+1}$. Then $E(w) = t_1 \cdots t_m$.
+For the first statement, symbols only grow, and at the end one begins where $v$ begins and one ends where $v$ ends. So
+no replacement ever crossed these ends, and $v$ alone comes to $t_i \cdots t_j$. There is no pair of the list in
+$t_1 \cdots t_m$, hence none in that, and $v$ alone stops. $\blacksquare$
 
-**Proof.** Suppose that the replay of $w$ at some time joins symbols on two sides of a boundary between parts. Take the
-first such replacement, say between $v_i$ and $v_{i+1}$. Until then nothing was joined across the boundaries left of
-$v_i$ and right of $v_{i+1}$, so as in the last proof everything inside $v_i v_{i+1}$ has happened as in $v_i v_{i+1}$
-alone, and so does this replacement. Then a symbol of $E(v_i v_{i+1})$ lies in both parts, against the hypothesis. So
-nothing is ever joined across a boundary, and every part becomes what it becomes alone, $E(v_i)$. By
+**Claim** `tokenize.encoding-seams`. For every list: let $w = v_1 v_2 \cdots v_m$ with $m \ge 2$ and none of the parts
+empty, and let $E(v_i v_{i+1}) = t_i t_{i+1}$ for $i = 1, \dots, m - 1$, where $t_i$ covers $v_i$ and $t_{i+1}$ covers
+$v_{i+1}$. Then $E(w) = t_1 \cdots t_m$.
+
+**Proof.** Suppose that some replacement in $w$ joins symbols on two sides of a boundary between parts. Take the first
+one, say between $v_i$ and $v_{i+1}$. Until then nothing has crossed an end of $v_i v_{i+1}$, so by
+`tokenize.encoding-parts` the same was done in $v_i v_{i+1}$ alone; and this replacement, the first choice in the whole
+word, is the first choice there, too. Then a symbol of $E(v_i v_{i+1})$ covers symbols of both parts, against the
+hypothesis. So nothing is ever joined across a boundary, and every part becomes what it becomes alone, $E(v_i)$. By
 `tokenize.encoding-parts`, used on $v_i v_{i+1}$ or on $v_{i-1} v_i$, that is $t_i$. $\blacksquare$
 
 So whether a sequence of symbols is an encoding can be seen from its neighbours alone. Long words can therefore be
 encoded in pieces:
 
-**Claim** `tokenize.encoding-glue`. Let the list be ordered and $w = xyz$. If $E(xy)$ and $E(yz)$ both contain a symbol
-$t$ that covers the same interval of $y$, then $E(w)$ consists of the symbols of $E(xy)$ up to $t$, then $t$, then the
-symbols of $E(yz)$ behind $t$.
+**Claim** `tokenize.encoding-glue`. For every list and $w = xyz$: if $E(xy)$ and $E(yz)$ both contain a symbol that
+covers the same interval of $y$, it is the same symbol $t$, and $E(w)$ consists of the symbols of $E(xy)$ before $t$,
+then $t$, then the symbols of $E(yz)$ behind $t$.
 
-**Proof.** If that sequence is $t$ alone, $w$ is what $t$ covers, and so is $xy$. Otherwise each two neighbours in it
-are neighbours in $E(xy)$ or in $E(yz)$: $t$ and the one before it in $E(xy)$, $t$ and the one behind it in $E(yz)$. By
-`tokenize.encoding-parts` each two are the encoding of what they cover, and by `tokenize.encoding-seams` all of them are
-the encoding of $w$. $\blacksquare$
+**Proof.** By `tokenize.encoding-parts` both symbols are what $E$ makes of that interval. If the sequence is $t$ alone,
+$w$ is what $t$ covers, and so is $xy$. Otherwise each two neighbours in it are neighbours in $E(xy)$ or in $E(yz)$: $t$
+and the one before it in $E(xy)$, $t$ and the one behind it in $E(yz)$. By `tokenize.encoding-parts` each two are the
+encoding of what they cover, and by `tokenize.encoding-seams` all of them are the encoding of $w$. $\blacksquare$
 
 In the run "aaaa" the pieces "aaa" from the first letter and "aaa" from the second share no symbol: $A$ covers letters
 1 and 2 in one, 2 and 3 in the other. Then there is nothing to glue, and the word has to be encoded whole.
@@ -116,22 +118,20 @@ neighbours, written together, are a string of the list, take the string of lowes
 and join them there. Which two pieces make the string does not matter. In the language of (E2), *every* cut of a string
 into two others is a pair, and all cuts of one string share its rank (`splits`).
 
-Suppose now that symbols stand for different strings of base symbols, a result for those of its operands written
-together. A result is **reachable** if its own string is encoded as this one symbol.
+From here on a result stands for a string of base symbols, those of its operands written together, and a base symbol for
+itself. A result is **reachable** if its own string is encoded as this one symbol.
 
-**Claim** `tokenize.string-ranks`. Let a list satisfy (i) and (ii) and all its results be reachable. With the rank of
-each merge given to its result's string, (E4) makes of every word of base symbols what the list makes of it.
+**Claim** `tokenize.string-ranks`. Let a list satisfy (ii) and all its results be reachable. With the rank of each
+merge given to its result's string, (E4) makes of every word of base symbols what the list makes of it.
 
-**Proof.** We show that (E2) and (E4) do the same replacements in the same order. Suppose that they have so far, and
-look at the word now. A pair of the list that stands in it is a candidate of (E4) with the same rank. So if (E4) has no
-candidate, neither has (E2), and both stop. Otherwise let $k$ be the lowest rank that (E4) sees, $l\,r$ any neighbours
-with the string of $c_k$, and $v$ the part of the word that they cover. No replacement so far has crossed an end of $v$.
-So, as in the proof of `tokenize.encoding-parts`, $l\,r$ is what the replay, as far as it has come, makes of $v$ alone.
-The whole replay makes $c_k$ of $v$, since $c_k$ is reachable; by (ii) it does so in pass $k$, of $a_k b_k$, which cover
-all of $v$ by then. As $l\,r$ are two symbols, pass $k$ has not come to $v$ yet. And no pair of rank below $k$ stands in
-the word, or (E4) would see it; so what is left of the passes before $k$ replaces nothing. Hence $v$ is $a_k b_k$
-already: $l\,r = a_k b_k$. So the places at which (E4) sees rank $k$ are those of the pair $a_k b_k$, for which (E2)
-sees rank $k$ too, and nothing lower. Both take the leftmost. $\blacksquare$
+**Proof.** Different symbols stand for different strings: a result's has at least two base symbols, and what one string
+is encoded as cannot be two results. We show that (E2) and (E4) do the same replacements in the same order. Suppose that
+they have so far, and look at the word now. A pair of the list that stands in it is a candidate of (E4) with the same
+rank. Conversely, let $l\,r$ be neighbours with the string of $c_k$, and $v$ the part of the word that they cover. No
+replacement has crossed an end of $v$, so by `tokenize.encoding-parts` rank order in $v$ alone comes to $l\,r$. It ends
+at $E(v) = c_k$, since $c_k$ is reachable, and one replacement makes one symbol of two: so the next one makes $c_k$ of
+$l\,r$. By (ii) that is $m_k$, and $l\,r = a_k b_k$. So (E2) and (E4) see the same candidates with the same ranks, at
+every step, and take the same one. $\blacksquare$
 
 So equality is a property of the vocabulary that can be *checked*, once for all words: encode every token's string. A
 list that fails:
@@ -145,11 +145,11 @@ Lists that come from training need no check:
 **Claim** `tokenize.trained-merges`. Let a list satisfy (i) and (ii), and for every $k$ let $a_k b_k$ stand in what the
 first $k - 1$ passes make of some word of base symbols. Then all results are reachable, and their strings are different.
 
-**Proof.** Let $v$ be what $a_k b_k$ cover in that word. The first $k - 1$ merges are an ordered list, so by
-`tokenize.encoding-parts` they make $a_k b_k$ of $v$ alone. Pass $k$ then makes $c_k$ of it, a single symbol, at which
-later passes change nothing: $c_k$ is reachable. If some $c_j$ with $j < k$ had the same string $v$, then by the same
-argument the first $j$ merges, and with them the first $k - 1$, would make $c_j$ of $v$, and not $a_k b_k$.
-$\blacksquare$
+**Proof.** By `tokenize.merge-order` passes are rank order, for every beginning of the list. Let $v$ be what $a_k b_k$
+cover in that word. By `tokenize.encoding-parts` the first $k - 1$ merges make $a_k b_k$ of $v$ alone. Pass $k$ then
+makes $c_k$ of it, a single symbol, at which later passes change nothing: $c_k$ is reachable. If some $c_j$ with
+$j < k$ had the same string $v$, then by the same argument the first $j$ merges, and with them the first $k - 1$, would
+make $c_j$ of $v$, and not $a_k b_k$. $\blacksquare$
 
 Another reading of this serves for tiktoken's files. Cut each string with the strings of lower rank:
 
@@ -165,7 +165,19 @@ it with the strings of rank below $k$, that is $l_k r_k$. Pass $k$ makes $s_k$ o
 results remain so: each is a single symbol before pass $k$. So with all merges all results are reachable, and the claim
 follows from `tokenize.string-ranks`. $\blacksquare$
 
-Where a string is left in more than two pieces, no list does what (E4) does, and `splits` remains.
+Where a string is left in more than two pieces, a longer list remains, that of all cuts. Their ranks need not be shared:
+
+**Claim** `tokenize.string-splits`. The list of all cuts of all strings, in the order of the strings' ranks, with the
+cuts of one string in any order, makes of every word what (E4) makes of it.
+
+**Proof.** (E4) is rank order with ranks that several pairs share, and what the proof of `tokenize.encoding-parts` says
+holds for it, too. Cut a string $s$ by (E4). Every replacement takes one symbol away, so at most once two are left: call
+them $l_s\, r_s$. Now let (E4) come in some word to neighbours $l\,r$ with the string $s$. Nothing has crossed the ends
+of what they cover, so $s$ alone comes to $l\,r$ as well: $l\,r = l_s\, r_s$. So wherever $s$ is seen, in all words,
+it is the same pair. Suppose that (E4) and the list have done the same so far, and let $s$ be the string of lowest rank
+that (E4) sees. Of the cuts of $s$ only $l_s\, r_s$ stands in the word; all other pairs of the list that stand in it are
+cuts of strings of higher rank, and come later in the list. So the list takes $l_s\, r_s$, as (E4) does, and both take
+the leftmost place. If (E4) sees no string, no pair of the list stands in the word, and both stop. $\blacksquare$
 
 ## Not the shortest
 
@@ -177,14 +189,14 @@ results are reachable and have at most $T$ base symbols, and for every $m \ge 2$
 but that is encoded as $(m - 1)(T - 1) + 2$ symbols. Conversely, if (i) and (ii) hold and the longest results have $T$
 base symbols, every word (of at least one) is encoded as less than $T$ times the fewest symbols that spell it.
 
-**Proof.** Let $x_1, \dots, x_T$ be base symbols. First merge $x_T x_1 \to y$; then, with $p_1 = x_1$, the merges
-$p_{j} x_{j+1} \to p_{j+1}$ for $j = 1, \dots, T - 1$. The operands are base symbols or results of the merge before, and
-the results are different. The string of $p_j$, $x_1 \cdots x_j$, does not contain $x_T x_1$ and is merged from the left
-into $p_j$; that of $y$ into $y$. The word $(x_1 \cdots x_T)^m$ is spelled by $m$ symbols $p_T$. Pass 1 makes it
-$x_1 \cdots x_{T-1}\, y\, x_2 \cdots x_{T-1}\, y \cdots y\, x_2 \cdots x_T$ with $m - 1$ symbols $y$. Only the first
-block begins with $x_1$, and becomes $p_{T-1}$. Nothing else changes. That leaves $1$ symbol, the $m - 1$ symbols $y$,
-$m - 2$ blocks of $T - 2$ symbols between them, and $T - 1$ at the end:
-$1 + (m - 1) + (m - 2)(T - 2) + (T - 1) = (m - 1)(T - 1) + 2$.
+**Proof.** Let $x_1, \dots, x_T$ be different base symbols. First merge $x_T x_1 \to y$; then, with $p_1 = x_1$, the
+merges $p_{j} x_{j+1} \to p_{j+1}$ for $j = 1, \dots, T - 1$. The operands are base symbols or results of the merge
+before, and the results are different. The string of $p_j$, $x_1 \cdots x_j$, does not contain $x_T x_1$ and is merged
+from the left into $p_j$; that of $y$ into $y$. The word $(x_1 \cdots x_T)^m$ is spelled by $m$ symbols $p_T$. Pass 1
+makes it $x_1 \cdots x_{T-1}\, y\, x_2 \cdots x_{T-1}\, y \cdots y\, x_2 \cdots x_T$ with $m - 1$ symbols $y$. Only the
+first block begins with $x_1$, and becomes $p_{T-1}$. Nothing else changes. That leaves $1$ symbol, the $m - 1$ symbols
+$y$, $m - 2$ blocks of $T - 2$ symbols between them, and $T - 1$ at the end: $1 + (m - 1) + (m - 2)(T - 2) + (T - 1) =
+(m - 1)(T - 1) + 2$.
 
 For the converse let a word of $n \ge 1$ base symbols be encoded as $g$ symbols, and let $o$ be the fewest that spell
 it. Then $g \le n \le T o$. Suppose $g = T o$: then both are equalities, the encoding consists of base symbols only, and

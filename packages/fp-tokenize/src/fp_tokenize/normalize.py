@@ -69,47 +69,50 @@ Characters outside all edits are kept. Let $J(x) = [p, q)$ be the span in the or
 input. Its output gets
 
 $$
-J'(x) = J(x) \text{ if } x \text{ is kept}, \qquad
-J'(x) = [\, p \text{ of character } a_i,\; q \text{ of character } b_i - 1) \text{ if } x \text{ is content of edit } i,
+\begin{aligned}
+J'(x) &= J(x) && \text{if } x \text{ is kept}, \\
+J'(x) &= [\, p \text{ of character } a_i,\; q \text{ of character } b_i - 1)
+  && \text{if } x \text{ is content of edit } i,
+\end{aligned}
 \tag{E2}
 $$
 
 and at the start $J$ of character $i$ is $[i, i + 1)$. (Content that is inserted, $a_i = b_i$, gets the span of the
 character before it or, at the start, of the one behind.)
 
-**Claim** `tokenize.alignment`. `aligned(text)` gives `normalizer(text)`, and for its characters spans $[p_1, q_1), [p_2,
-q_2), \dots$ with $0 \le p_i < q_i \le n$ for a text of $n$ characters, where the $p_i$ never decrease and the $q_i$ never
-decrease. If no edit has empty content, every character of the text lies in a span.
+**Claim** `tokenize.alignment`. `aligned(text)` gives `normalizer(text)`, and for its characters spans
+$[p_1, q_1), [p_2, q_2), \dots$ with $0 \le p_i < q_i \le n$ for a text of $n$ characters, where the $p_i$ never
+decrease and the $q_i$ never decrease. If no edit has empty content, every character of the text lies in a span.
 
-**Proof.** By induction on the steps. At the start the spans are $[0, 1), [1, 2), \dots$ and everything holds. Suppose it
-holds for the input of a step, whose spans are $[p_x, q_x)$. *Not empty*: an edit with $a_i < b_i$ gets
+**Proof.** By induction on the steps. At the start the spans are $[0, 1), [1, 2), \dots$ and everything holds. Suppose
+it holds for the input of a step, whose spans are $[p_x, q_x)$. *Not empty*: an edit with $a_i < b_i$ gets
 $p_{a_i} \le p_{b_i - 1} < q_{b_i - 1}$; the others get the span of one character. *In order*: the span of an output
 character is made of the $p$ of an input character $l$ and the $q$ of an input character $r$, namely $l = r = x$ for a
 kept one, $a_i$ and $b_i - 1$ for content. Because edits are disjoint and in order, going through the output neither $l$
 nor $r$ ever decreases, and by hypothesis neither does $p_l$ or $q_r$. (An insertion takes $l = r$ from the character
 before, or from the first one, which keeps that order.) *Nothing missing*: each input character is kept, or lies in some
-$[a_i, b_i)$ with content. In the second case the new span is $[p_{a_i}, q_{b_i - 1})$ and contains the old spans of
-the characters $a_i, \dots, b_i - 1$, because the $p$ and the $q$ are in order. So the new spans contain all that the old
+$[a_i, b_i)$ with content. In the second case the new span is $[p_{a_i}, q_{b_i - 1})$ and contains the old spans of the
+characters $a_i, \dots, b_i - 1$, because the $p$ and the $q$ are in order. So the new spans contain all that the old
 ones did. The text is that of the step by the meaning of an edit. $\blacksquare$
 
 How fine an edit should be is a matter of choice. `Unicode` reports the shortest pieces that it can be sure of, those
-between the safe places of `tokenize.normal-form-boundary`; so a letter and its accent that compose to one character give
-a span of two.
+between the safe places of `tokenize.normal-form-boundary`; so a letter and its accent that compose to one character
+give a span of two.
 
 ## In practice
 
 The steps have the meaning, and the defaults, of the normalisers in Hugging Face's `tokenizers` and give the same texts,
-except on characters that are younger than the tables of one side. Those of its release 0.23 are of Unicode 8 for `Bert`,
-of Unicode 9 for `StripAccents` and the normal forms, and newer for lower case; ours are those of the Python and the
-`regex` that run. For example its NFKC leaves U+32FF, an era name of Unicode 12.1, as it is:
+except on characters that are younger than the tables of one side. Those of its release 0.23 are of Unicode 8 for
+`Bert`, of Unicode 9 for `StripAccents` and the normal forms, and newer for lower case; ours are those of the Python and
+the `regex` that run. For example its NFKC leaves U+32FF, an era name of Unicode 12.1, as it is:
 
 >>> Normalizer.named("nfkc")("㋿")
 '令和'
 
-The fixture `normalize_huggingface.json` of the tests lists all code points concerned; all are younger than Unicode 3.2 but
-U+0295, U+1734, U+1885 and U+1886, whose categories were changed. Two more differences are meant.
-Where one character has taken in several, its span covers all of them; that library reports one. And a pattern that would
-run for hours is stopped.
+The fixture `normalize_huggingface.json` of the tests lists all code points concerned; all are younger than Unicode 3.2
+but U+0295, U+1734, U+1885 and U+1886, whose categories were changed. Two more differences are meant. Where one
+character has taken in several, its span covers all of them; that library reports one. And a pattern that would run for
+hours is stopped.
 
 `Precompiled` has two rules because there are two readings of one table. SentencePiece takes the longest key at each
 place; Hugging Face's library goes by grapheme clusters and, within one, by the shortest key, so that a mapped letter
@@ -123,11 +126,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from itertools import chain
+from typing import ClassVar, cast
 
 import numpy as np
-
 import regex
+
 from fp_tokenize._patterns import compiled, spans
 from fp_tokenize.frame import check_text
 from fp_tokenize.unicode import FORMS, graphemes, starts_anew
@@ -231,7 +235,7 @@ class Normalizer:
         """
         check_text(text)
         spans = [(i, i + 1) for i in range(len(text))]
-        for step in (part for step in self.steps for part in step.parts()):
+        for step in chain.from_iterable(step.parts() for step in self.steps):
             parts, old, done = [], spans, 0
             spans = []
             for start, end, content in step.edits(text):
@@ -299,18 +303,23 @@ class Unicode(Step):
             raise ValueError(f"a normal form is one of {', '.join(FORMS)}, got {self.form!r}")
 
     def __call__(self, text: str) -> str:
-        return unicodedata.normalize(self.form, text)
+        return _to_form(self.form, text)
 
     def edits(self, text: str) -> Edits:
-        if unicodedata.is_normalized(self.form, text):
+        if _is_in_form(self.form, text):
             return
         start = 0
         for end in range(1, len(text) + 1):  # pieces between the places of `tokenize.normal-form-boundary`
             if end == len(text) or starts_anew(text[end], "K" in self.form):
-                content = unicodedata.normalize(self.form, text[start:end])
+                content = _to_form(self.form, text[start:end])
                 if content != text[start:end]:
                     yield start, end, content
                 start = end
+
+
+# the type checker's library knows these for literal names of forms only
+_to_form = cast(Callable[[str, str], str], unicodedata.normalize)
+_is_in_form = cast(Callable[[str, str], bool], unicodedata.is_normalized)
 
 
 @dataclass(frozen=True)
@@ -635,10 +644,10 @@ class _Trie:
     r"""
     The double array of a charsmap.
 
-    A state is a base $B$: its child by byte $b$ is the unit at $B \oplus b$, if that unit's label is $b$. Of a unit at $i$
-    bits 0 to 7 and 31 are the label, bit 8 says that a key ends here, bits 10 and up, shifted by 8 if bit 9 is set, are
-    $i \oplus$ the base of the state that it leads to. Where a key ends, the unit at that base holds the place of its
-    replacement.
+    A state is a base $B$: its child by byte $b$ is the unit at $B \oplus b$, if that unit's label is $b$. Of a unit at
+    $i$ bits 0 to 7 and 31 are the label, bit 8 says that a key ends here, bits 10 and up, shifted by 8 if bit 9 is set,
+    are $i \oplus$ the base of the state that it leads to. Where a key ends, the unit at that base holds the place of
+    its replacement.
     """
 
     def __init__(self, data: bytes) -> None:

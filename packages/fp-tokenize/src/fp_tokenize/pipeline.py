@@ -124,6 +124,9 @@ class SubwordTokenizer(Frame):
         )
         self.normalizer = Normalizer() if normalizer is None else normalizer
         self.pretokenizer = Pretokenizer() if pretokenizer is None else pretokenizer
+        self._normalized = {  # added tokens that are searched in the normalised text, as they look there
+            token: replace(token, content=self._spelling(token)) for token in self.added_tokens if self._later(token)
+        }
         self._words = _Table()
         self._chunks = _Table()
 
@@ -257,14 +260,24 @@ class SubwordTokenizer(Frame):
 
     def _normalized_parts(self, text: str, inner: Inner) -> list[str | Found]:
         """A normalised text cut at its added tokens, whose spellings are normalised too."""
-        return parts_of(text, [replace(token, content=self.normalizer(token.content)) for token in inner])
+        return parts_of(text, [self._normalized[token] for token in inner])
+
+    def _spelling(self, token: AddedToken) -> str:
+        """An added token's normalised spelling."""
+        content = self.normalizer(token.content)
+        if not content.strip():
+            raise ValueError(
+                f"the normaliser leaves nothing of the added token {token.content!r}, so no text would ever hold it. "
+                "Give it normalized=False."
+            )
+        return content
 
     def _found(self, part: Found) -> int:
         """The id of an added token by its normalised spelling."""
         return next(
             self._id_of[token.content]
-            for token in self.added_tokens
-            if self._later(token) and self.normalizer(token.content) == part.token.content
+            for token, normalized in self._normalized.items()
+            if normalized.content == part.token.content
         )
 
     # ---- offsets

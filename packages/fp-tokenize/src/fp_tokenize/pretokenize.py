@@ -20,8 +20,8 @@ fail this: what they cut cannot be put together exactly.
 ## Reading a pattern
 
 Most rules are one regular expression whose matches are the words. At each place the engine tries the alternatives from
-left to right and takes **the first that matches**, not the longest; the next search begins where the match ended. GPT-2's
-pattern, `GPT2_PATTERN` (E1), one alternative a line:
+left to right and takes **the first that matches**, not the longest; the next search begins where the match ended.
+GPT-2's pattern, `GPT2_PATTERN` (E1), one alternative a line:
 
 | alternative | matches |
 | --- | --- |
@@ -46,7 +46,7 @@ GPT-4's, `CL100K_PATTERN` (E2), which Llama 3 took over:
 
 | alternative | matches |
 | --- | --- |
-| `(?i:'s\|'t\|'re\|'ve\|'m\|'ll\|'d)` | the same ends, in any case |
+| `'s`, `'t` and so on within `(?i: )` | the same ends, in any case |
 | `[^\r\n\p{L}\p{N}]?\p{L}+` | letters, with one character of any other kind before them, but no line end |
 | `\p{N}{1,3}` | up to three digits |
 | ` ?[^\s\p{L}\p{N}]+[\r\n]*` | other visible characters, with the line ends behind them |
@@ -56,45 +56,47 @@ GPT-4's, `CL100K_PATTERN` (E2), which Llama 3 took over:
 >>> CL100K.split("IT'S (approximately) 31415\n\n  end.\n")
 ['IT', "'S", ' (', 'approximately', ')', ' ', '314', '15', '\n\n', ' ', ' end', '.\n']
 
-The bracket stays with the space, because the search at the space comes first and finds ` ?[^\s\p{L}\p{N}]+`. Without a
-space it would have gone with the letters: `CL100K.split("f(x)")` is
+The bracket stays with the space, because the search at the space comes first and finds ` ?[^\s\p{L}\p{N}]+`. Without
+the space it would have gone with the letters:
 
 >>> CL100K.split("f(x)")
 ['f', '(x', ')']
 
-GPT-4o's, `O200K_PATTERN` (E3), has letters of two kinds, $U$ = `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]` and
-$l$ = `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`: those that may stand where capitals do, and where small letters do. Letters of scripts
+GPT-4o's, `O200K_PATTERN` (E3), has letters of two kinds, $U$ = `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]` and $l$ =
+`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`: those that may stand where capitals do, and where small letters do. Letters of scripts
 without case, and marks, are in both. Words are $U^* l^+$ or, failing that, $U^+ l^*$, after the same optional character
 and with a contraction's end; punctuation also takes slashes behind it. So words of camelCase are cut and marks are not:
 
 >>> O200K.split("camelCaseHTTPServer isn't"), len(O200K.split("cafe\u0301s"))
 (['camel', 'Case', 'HTTPServer', " isn't"], 1)
 
-SmolLM cuts twice: first every digit apart, then GPT-2's pattern on each piece. (`Digits` sees pieces, so the white space
-before a digit is at the end of its piece.)
+SmolLM cuts twice: first every digit apart, then GPT-2's pattern on each piece. (`Digits` sees pieces, so the white
+space before a digit is at the end of its piece.)
 
 >>> SMOLLM.split("in  1999")
 ['in', '  ', '1', '9', '9', '9']
 
-`BERT` takes runs between white space and cuts out each punctuation mark; `WHITESPACE` is `\w+|[^\w\s]+`; `METASPACE`, of
-SentencePiece's models, writes each space as ▁ and cuts before each ▁, so that its words too can be joined again.
+`BERT` takes runs between white space and cuts out each punctuation mark; `WHITESPACE` is `\w+|[^\w\s]+`; `METASPACE`,
+of SentencePiece's models, writes each space as ▁ and cuts before each ▁, so that its words too can be joined again.
 
 ## Nothing is lost
 
-**Claim** `tokenize.words-partition`. The words of `GPT2`, `CL100K`, `O200K` and `SMOLLM`, joined, are the text. Those of
-`BERT`, `WHITESPACE` and `WhitespaceSplit` are the text without its white space. Those of `METASPACE` are the text with
-spaces replaced, and with the replacement in front if it did not begin with one.
+**Claim** `tokenize.words-partition`. The words of `GPT2`, `CL100K`, `O200K` and `SMOLLM`, joined, are the text. Those
+of `BERT`, `WHITESPACE` and `WhitespaceSplit` are the text without its white space. Those of `METASPACE` are the text
+with spaces replaced, and with the replacement in front if it did not begin with one.
 
 **Proof.** Every character is a letter, a number, white space or something else, and only one of them, since white space
-has no category L or N. For the first three it is enough that some alternative matches at every place: then no search
-passes over a character. At a letter ` ?\p{L}+` matches, or in (E2) the same behind an optional character, both of which may
-be left out. In (E3) the categories of letters are Lu, Ll, Lt, Lm, Lo; Ll alone is $U^* l^+$ with $U^*$ empty, the others
-are $U^+ l^*$ with $l^*$ empty. At a number `\p{N}` and at something else `[^\s\p{L}\p{N}]` matches, its space left out; at
-white space `\s+`. For `SMOLLM`, `\p{N}|\P{N}+` matches at every place, and then (E1) in every piece.
+has no category L or N. For the first three it is enough that some alternative matches at every place, and none matches
+nothing: then no search passes over a character. At a letter ` ?\p{L}+` matches, or in (E2) the same behind an optional
+character, both of which may be left out. In (E3) the categories of letters are Lu, Ll, Lt, Lm, Lo; Ll alone is
+$U^* l^+$ with $U^*$ empty, the others are $U^+ l^*$ with $l^*$ empty. At a number `\p{N}` and at something else
+`[^\s\p{L}\p{N}]` matches, its space left out; at white space `\s+`. For `SMOLLM`, `\p{N}|\P{N}+` matches at every
+place, and then (E1) in every piece.
 
-The pattern of `BERT` is a run of what is neither white space nor punctuation, or one punctuation mark. At each character
-but white space one of the two matches; no match contains white space. The same holds for `\w+|[^\w\s]+` and `\S+`, since no
-white space is in `\w`. `METASPACE` cuts the rewritten text before each ▁ and drops nothing. $\blacksquare$
+The pattern of `BERT` is a run of what is neither white space nor punctuation, or one punctuation mark. At each
+character but white space one of the two matches; no match contains white space. The same holds for `\w+|[^\w\s]+` and
+`\S+`, since no white space is in `\w`. `METASPACE` cuts the rewritten text before each ▁ and drops nothing.
+$\blacksquare$
 
 ## Spaces are safe
 
@@ -105,45 +107,48 @@ Where may a text be cut in two, so that the words of the parts are those of the 
 
 But before a space that follows something visible:
 
-**Claim** `tokenize.space-boundary`. Let $x$ end with a character that is not white space (`tokenize.white-space`) and $y$
-begin with a space, U+0020. For `GPT2`, `CL100K`, `O200K`, `SMOLLM`, `BERT`, `WHITESPACE`, `WhitespaceSplit` and `METASPACE`
-the words of $xy$ are the words of $x$ followed by those of $y$ (with `first=False` for $y$); so a single space between
-two visible characters always begins a word, or a gap between words. The same holds with another `add_prefix_space` or
-`prepend_scheme`, and for any number of `Digits` and `Punctuation` steps, then one of these steps, then any others.
+**Claim** `tokenize.space-boundary`. Let $x$ end with a character that is not white space (`tokenize.white-space`) and
+$y$ begin with a space, U+0020. For `GPT2`, `CL100K`, `O200K`, `SMOLLM`, `BERT`, `WHITESPACE`, `WhitespaceSplit` and
+`METASPACE` the words of $xy$ are the words of $x$ followed by those of $y$ (with `first=False` for $y$); so a single
+space between two visible characters always begins a word, or a gap between words. The same holds with another
+`add_prefix_space` or `prepend_scheme`, for `Split` at tiktoken's spellings of (E1) and (E2) or at Qwen's pattern, which
+is (E2) with single digits, and for any number of `Digits` and `Punctuation` steps, then one of these steps, then any
+others.
 
-**Proof.** *Patterns.* Look where in (E1), (E2), (E3), or in the patterns of `SMOLLM` (the next claim), `BERT`, `WHITESPACE`
-and `WhitespaceSplit`, something can match a space: only the first item of an alternative (` ?`, `[^\r\n\p{L}\p{N}]?`, `\s+`,
-`\s*`). `\p{L}`, `\p{N}`, the classes $U$ and $l$, `[^\s\p{L}\p{N}]`, `[\r\n]`, `[\r\n/]`, `\w`, `\S`, the quotes and the letters
-of contractions match none. An item `\s+` or `\s*` that has matched several characters has matched white space only. So,
-with the space of $y$ at place $q$:
+**Proof.** *Patterns.* Look where in (E1), (E2), (E3), or in the patterns of `SMOLLM` (the next claim), `BERT`,
+`WHITESPACE` and `WhitespaceSplit`, something can match a space: only the first item of an alternative (` ?`,
+`[^\r\n\p{L}\p{N}]?`, `\s+`, `\s*`). `\p{L}`, `\p{N}`, the classes $U$ and $l$, `[^\s\p{L}\p{N}]`, `[\r\n]`, `[\r\n/]`,
+`\w`, `\S`, the quotes and the letters of contractions match none. An item `\s+` or `\s*` that has matched several
+characters has matched white space only. So, with the space of $y$ at place $q$:
 
-(a) *In no attempt to match that begins before $q$ does anything match at $q$.* It would have to be a first item that has
-already matched the character before $q$, an item `\s+` or `\s*` since the others match at most one character; but that
-character is not white space.
+(a) *In no attempt to match that begins before $q$ does anything match at $q$.* It would have to be a first item that
+has already matched the character before $q$, an item `\s+` or `\s*` since the others match at most one character; but
+that character is not white space.
 
-(b) *In no such attempt is a look-ahead tried at $q$*, because `(?!\S)` follows `\s+`, which would have matched the character
-before $q$.
+(b) *In no such attempt is a look-ahead, or the end of the text, asked for at $q$*, because `(?!\S)` and tiktoken's `$`
+follow `\s+`, which would have matched the character before $q$.
 
 Now compare the searches in $xy$ and in $x$, both from the left. An attempt begun before $q$ goes on in the same way in
-both until it asks for a character at $q$; in $xy$ there is a space, in $x$ the text ends, and by (a) and (b) the answer is
-no both times. So up to $q$ both find the same matches, and none of them reaches beyond $q$. Then the search in $xy$ comes
-to $q$. Since the patterns never look back, from here on it finds what it finds in $y$ alone.
+both until it asks for a character at $q$; in $xy$ there is a space, in $x$ the text ends, and by (a) and (b) the answer
+is no both times. So up to $q$ both find the same matches, and none of them reaches beyond $q$. Then the search in $xy$
+comes to $q$. Since the patterns never look back, from here on it finds what it finds in $y$ alone.
 
 *What is put in front.* A space is put in front of $xy$ if it is put in front of $x$, and never in front of $y$, which
 begins with one: apply the above to the longer $x$.
 
-*Metaspace.* The rewritten $y$ begins with ▁, so nothing is put in front of it, and what is put in front of $x$ depends on
-the beginning of $x$ only. Cutting the joined text before each ▁ cuts before $y$, and elsewhere where it cuts the parts.
+*Metaspace.* The rewritten $y$ begins with ▁, so nothing is put in front of it, and what is put in front of $x$ depends
+on the beginning of $x$ only. Cutting the joined text before each ▁ cuts before $y$, and elsewhere where it cuts the
+parts.
 
-*Several steps.* `Digits` and `Punctuation` decide whether to cut between two neighbouring characters by looking at these
-two, and whether to drop a character by looking at it. So the pieces of $xy$ are those of $x$ followed by those of $y$,
-except that the last of $x$ and the first of $y$ may be together in one, $uv$, with $u$ ending in what is not white space
-and $v$ beginning with the space. After further such steps the same can be said. The step of the claim's list then cuts $uv$
-into the words of $u$ and those of $v$. Later steps see the same pieces in both cases, and each piece by itself, or with the
-knowledge whether it begins the input, which in both cases only a piece of $x$ does. $\blacksquare$
+*Several steps.* `Digits` and `Punctuation` decide whether to cut between two neighbouring characters by looking at
+these two, and whether to drop a character by looking at it. So the pieces of $xy$ are those of $x$ followed by those of
+$y$, except that the last of $x$ and the first of $y$ may be together in one, $uv$, with $u$ ending in what is not white
+space and $v$ beginning with the space. After further such steps the same can be said. The step of the claim's list then
+cuts $uv$ into the words of $u$ and those of $v$. Later steps see the same pieces in both cases, and each piece by
+itself, or with the knowledge whether it begins the input, which in both cases only a piece of $x$ does. $\blacksquare$
 
-This is what makes it exact to look up whole stretches of text (`fp_tokenize.pipeline`), to count words in parts of a file
-(`fp_tokenize.words`), and to be faster at the splitting itself.
+This is what makes it exact to look up whole stretches of text (`fp_tokenize.pipeline`), to count words in parts of a
+file (`fp_tokenize.words`), and to be faster at the splitting itself.
 
 ## Faster than one pattern
 
@@ -152,40 +157,42 @@ Two patterns may have the same matches while one of them runs faster.
 **Claim** `tokenize.digits-then-gpt2`. The words of `SMOLLM` are the matches of
 `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+`.
 
-**Proof.** In the pieces between numbers, (E1) is at work without its third alternative, as there are no numbers in them. A
-piece ends where a number or the end of the text follows. In the one pattern no match but that of `\p{N}` contains a number,
-so all its matches lie within pieces. An item that asks for a character at the end of a piece gets the answer no from the end
-and from a number alike. The look-ahead `(?!\S)` says yes at the end of a piece, and before white space; `(?![^\s\p{N}])` says
-yes at the end of the text, before white space and before a number. So both find the same matches. $\blacksquare$
+**Proof.** In the pieces between numbers, (E1) is at work without its third alternative, as there are no numbers in
+them. A piece ends where a number or the end of the text follows. In the one pattern no match but that of `\p{N}`
+contains a number, so all its matches lie within pieces. An item that asks for a character at the end of a piece gets
+the answer no from the end and from a number alike. The look-ahead `(?!\S)` says yes at the end of a piece, and before
+white space; `(?![^\s\p{N}])` says yes at the end of the text, before white space and before a number. So both find the
+same matches. $\blacksquare$
 
 **Claim** `tokenize.ascii-words`. In a text of ASCII, a pattern of this section and the one in which `\p{L}` is written
-`A-Za-z`, `\p{N}` `0-9` and so on, `\s` is the six characters U+0009 to U+000D and U+0020, and case is ignored in ASCII only,
-have the same matches.
+`A-Za-z`, `\p{N}` `0-9` and so on, `\s` is the six characters U+0009 to U+000D and U+0020, and case is ignored in ASCII
+only, have the same matches.
 
 **Proof.** An engine asks a pattern only which characters of the text its items match. The text has characters of ASCII
-only, and on these the items of the two patterns agree: the letters of ASCII are A to Z, in Lu, and a to z, in Ll; its numbers
-are 0 to 9; it has no marks; six of the characters of `tokenize.white-space` are in it; a letter of ASCII matches another
-without regard to case in both or in neither. $\blacksquare$
+only, and on these the items of the two patterns agree: the letters of ASCII are A to Z, in Lu, and a to z, in Ll; its
+numbers are 0 to 9; it has no marks; six of the characters of `tokenize.white-space` are in it; a letter of ASCII
+matches another without regard to case in both or in neither. $\blacksquare$
 
-Python's own `re`, which has no `\p{...}`, runs the second form at over twice the speed of `regex`. Texts of ASCII are
-given to it whole; others in blocks of a few hundred characters, cut by `tokenize.space-boundary`, of which in English
-most are ASCII.
+Python's own `re` has no `\p{...}` but is the faster engine, and runs the second form. Texts of ASCII are given to it
+whole; others in blocks of a few hundred characters, cut by `tokenize.space-boundary`, of which in English most are
+ASCII.
 
 ## In practice
 
 The steps have the meaning of Hugging Face's pre-tokenizers and give the same words and spans, except where the tables
 of Unicode differ: its expressions are run by Oniguruma (Unicode 16 in release 0.23), `Digits` asks Rust's (17),
-`Punctuation` and `Bert` use tables of Unicode 8; here all is asked of `regex`. The fixture `pretokenize_huggingface.json`
-of the tests lists the code points concerned; all are younger than Unicode 3.2 but U+0295 and U+166D, whose categories
-were changed. Patterns in files are read with `^` and `$` matching at every line and with
-nested classes, which is Oniguruma's way; the two engines' languages differ in rarer points, and `fp_tokenize.interchange`
-refuses what they read differently. tiktoken writes the first two patterns with possessive repetitions (`\p{L}++`), which its
-engine runs faster. `Split` knows those spellings too. The first has the matches of (E1). The second differs from (E2),
-with which Llama 3 was published: it has one more alternative, for white space at the very end of the text, so that a
-final "\n " is one word to tiktoken and two to Llama 3.
+`Punctuation` and `Bert` use tables of Unicode 8; here all is asked of `regex`. The fixture
+`pretokenize_huggingface.json` of the tests lists the code points concerned; all are younger than Unicode 3.2 but U+0295
+and U+166D, whose categories were changed. Patterns in files are read with `^` and `$` matching at every line and with
+nested classes, which is Oniguruma's way; the two engines' languages differ in rarer points, and
+`fp_tokenize.interchange` refuses what they read differently. tiktoken writes the first two patterns with possessive
+repetitions (`\p{L}++`), which its engine runs faster. `Split` knows those spellings too. The first has the matches of
+(E1). The second differs from (E2), with which Llama 3 was published: it has one more alternative, for white space at
+the very end of the text, so that a final "\n " is one word to tiktoken and two to Llama 3.
 
-A pattern that comes with a file may need time exponential in the length of the text, such as `(a+)+$`. Ours do not: a
-failed attempt re-reads at most the run of characters that it began in. Foreign ones get a limit on time, and on their size.
+A pattern that comes with a file may need time exponential in the length of the text, such as `(a+)+$`. Ours do not: an
+attempt that fails has read at most the run of characters that it began in. Foreign ones get a limit on their time, two
+seconds and one more per 100,000 characters, and on their size.
 
 Sources: GPT-2's `encoder.py`; tiktoken's `openai_public.py`; the `pre_tokenizers` of Hugging Face's `tokenizers`.
 """

@@ -112,10 +112,20 @@ class Template:
     ----------
     before, after
         Names of special tokens.
+
+    Raises
+    ------
+    TypeError
+        If one of them is a string, whose letters would each be taken for a name.
     """
 
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for names in (self.before, self.after):
+            if isinstance(names, str):
+                raise TypeError(f"a template needs tuples of names, got the string {names!r}")
 
 
 @dataclass(frozen=True)
@@ -222,10 +232,12 @@ def choose(
                     "special='text' to read it as text, or with special='parse' if this program wrote it."
                 )
         return ordinary
+    if not isinstance(special, Collection):
+        raise TypeError(f"special must be a string or a collection of names, got {special!r}")
     tokens = list(tokens)
     unknown = set(special) - {token.content for token in tokens}
     if unknown:
-        name = min(unknown)
+        name = min(unknown, key=repr)
         kind = "an ordinary token" if name in names else "no token"
         raise ValueError(f"{name!r} is {kind} of this tokenizer, not a special one")
     return [token for token in tokens if not token.special or token.content in special]

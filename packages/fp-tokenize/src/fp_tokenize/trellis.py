@@ -91,7 +91,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from fp_markov.counting import distinct, sorting_order
+from fp_markov.counting import distinct
 from fp_markov.lookup import Finder, finder
 from fp_tokenize import lattice
 
@@ -202,7 +202,10 @@ class Trellis:
         self.ends[order] = nodes[np.cumsum(lengths) + np.arange(len(strings))]
         begin, finish, piece = _occurrences(letters, lengths, nodes, is_new, levels)
         del codes, letters, nodes, is_new, levels  # sorting needs the room
-        by_end = sorting_order(finish.astype(np.int64)) if len(finish) else np.empty(0, np.int64)
+        by_end = np.left_shift(finish, 32, dtype=np.int64)
+        by_end += np.arange(len(finish), dtype=np.int32)
+        by_end.sort()
+        by_end &= 2**32 - 1
         self.begin, self.piece = begin[by_end], piece[by_end]
         self._index(np.bincount(finish, minlength=self.n_nodes))
 

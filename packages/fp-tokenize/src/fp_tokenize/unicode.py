@@ -54,9 +54,9 @@ over code points, of the parts in the table (the bytes are those of `tokenize.by
 | U+0800 to U+FFFF | 1 | 3 |
 | U+10000 to U+10FFFF | 2 | 4 |
 
-In every row $1 \le \text{units} \le \text{bytes} \le 3 \cdot \text{units}$ and $\text{bytes} \le 4$; adding up gives the
-inequalities. Bytes exceed 1 in all rows but the first, so the sums $b$ and $n$ agree exactly if all code points lie in
-the first row, which is ASCII. $\blacksquare$
+In every row $1 \le \text{units} \le \text{bytes} \le 3 \cdot \text{units}$ and $\text{bytes} \le 4$; adding up gives
+the inequalities. Bytes exceed 1 in all rows but the first, so the sums $b$ and $n$ agree exactly if all code points lie
+in the first row, which is ASCII. $\blacksquare$
 
 No inequality bounds $n$ by $g$: any number of marks may sit on one letter.
 
@@ -76,8 +76,8 @@ cut families apart.
 
 Unicode took over every character that older standards had, é among them, and also lets an accent follow any letter. So
 é is one code point or two. The standard settles which strings mean the same by one table. It maps some characters to
-others that they are made of, $\delta(c)$, in two strengths: a **canonical** mapping keeps the meaning (é to e and U+0301),
-a **compatibility** mapping loses a distinction of form (ﬁ to f and i, ² to 2, ｆ to f).
+others that they are made of, $\delta(c)$, in two strengths: a **canonical** mapping keeps the meaning (é to e and
+U+0301), a **compatibility** mapping loses a distinction of form (ﬁ to f and i, ² to 2, ｆ to f).
 
 Decompose every character as far as the table goes, by canonical mappings only ($D$) or by both kinds ($K$):
 
@@ -99,8 +99,8 @@ it is not blocked and there is a character $P$ with $\delta(P) = Lc$ by a canoni
 $$C(s): \text{ replace } L \text{ by } P \text{ and remove } c. \tag{E3}$$
 
 The excluded ones are a list of the standard's, mostly characters whose composed spelling nobody uses. The syllables of
-Korean follow the same scheme by arithmetic: 11,172 of them, $19 \cdot 21 \cdot 28$, are a leading consonant, a vowel and
-one of 27 final consonants or none. The four **normal forms** are
+Korean follow the same scheme by arithmetic: 11,172 of them, $19 \cdot 21 \cdot 28$, are a leading consonant, a vowel
+and one of 27 final consonants or none. The four **normal forms** are
 
 $$
 \text{NFD} = O \circ D, \qquad \text{NFKD} = O \circ K, \qquad \text{NFC} = C \circ \text{NFD}, \qquad
@@ -117,8 +117,8 @@ NFKD 'e\u0301 fi 2'
 Two strings are **canonically equivalent** if their NFD agree, **compatible** if their NFKD agree.
 
 What follows uses three properties of the tables, which the tests check for every code point: (T1) where
-$\delta(P) = Lc$ can be composed, $c$ has no mapping of either kind; (T2) a non-starter without a canonical mapping has no
-other mapping either; (T3) the mappings do not go in circles, so that (E1) ends.
+$\delta(P) = Lc$ can be composed, $c$ has no mapping of either kind; (T2) a non-starter without a canonical mapping has
+no other mapping either; (T3) the mappings do not go in circles, so that (E1) ends.
 
 **Claim** `tokenize.normal-form-idempotent`. For each form $N$ of the four, $N(N(s)) = N(s)$. Composing loses nothing:
 $\text{NFD}(\text{NFC}(s)) = \text{NFD}(s)$ and $\text{NFKD}(\text{NFKC}(s)) = \text{NFKD}(s)$.
@@ -129,26 +129,26 @@ $\text{NFD}(\text{NFD}(s)) = O(D(O(D(s)))) = O(O(D(s))) = O(D(s))$. The same wit
 
 *Composing loses nothing.* Let $t = \text{NFD}(s)$. The pass (E3) turns $t$ into $C(t)$ by steps
 $$\alpha\, L\, \beta\, c\, \gamma \;\to\; \alpha\, P\, \beta\, \gamma, \qquad \delta(P) = Lc,$$
-where $c$ is not blocked: $\beta$ is empty, or non-starters of classes below that of $c$. No step changes the NFD. Indeed
-$D$ of the two sides is
+where $c$ is not blocked: $\beta$ is empty, or non-starters of classes below that of $c$. No step changes the NFD.
+Indeed $D$ of the two sides is
 $$D(\alpha)\, D(L)\, D(\beta)\, c\, D(\gamma) \quad \text{and} \quad D(\alpha)\, D(L)\, c\, D(\beta)\, D(\gamma),$$
 because $D(P) = D(L) D(c)$ and $D(c) = c$ by (T1). The characters of $\beta$ are still those of $t$, which have no
 mapping, so $D(\beta) = \beta$. If $\beta$ is empty the two are equal. If not, $c$ and all of $\beta$ lie in one run of
 non-starters, and every member of $\beta$ has a class other than that of $c$. Moving $c$ over $\beta$ keeps the order
-within each class, and that order is all that the result of sorting depends on: $O$ makes both sides equal. So the NFD of
-$C(t)$ is that of $t$, which is $t$ itself. With $K$ for $D$ the argument is the same, since (T1) covers both kinds.
+within each class, and that order is all that the result of sorting depends on: $O$ makes both sides equal. So the NFD
+of $C(t)$ is that of $t$, which is $t$ itself. With $K$ for $D$ the argument is the same, since (T1) covers both kinds.
 
 *Composed forms.* $\text{NFC}(\text{NFC}(s)) = C(\text{NFD}(C(t))) = C(t) = \text{NFC}(s)$, and the same with K.
 $\blacksquare$
 
-**Claim** `tokenize.equivalences`. $\text{NFC}(s) = \text{NFC}(t)$ if and only if $\text{NFD}(s) = \text{NFD}(t)$, and then
-$\text{NFKD}(s) = \text{NFKD}(t)$; which holds if and only if $\text{NFKC}(s) = \text{NFKC}(t)$.
+**Claim** `tokenize.equivalences`. $\text{NFC}(s) = \text{NFC}(t)$ if and only if $\text{NFD}(s) = \text{NFD}(t)$, and
+then $\text{NFKD}(s) = \text{NFKD}(t)$; which holds if and only if $\text{NFKC}(s) = \text{NFKC}(t)$.
 
 **Proof.** If the NFD agree, apply $C$ to both: the NFC agree. If the NFC agree, apply NFD to both: by
 `tokenize.normal-form-idempotent` the NFD agree. The same with K. For the step from NFD to NFKD it is enough that
 $\text{NFKD}(s) = \text{NFKD}(\text{NFD}(s))$ for every $s$. Applying $K$ to $D(s)$ uses the mappings that $D$ had not
-used, so $K(D(s)) = K(s)$. By (T2) $K$ leaves the non-starters of $D(s)$ alone, so it makes no difference whether they are
-sorted before it or only after: $O(K(O(D(s)))) = O(K(D(s))) = O(K(s))$. $\blacksquare$
+used, so $K(D(s)) = K(s)$. By (T2) $K$ leaves the non-starters of $D(s)$ alone, so it makes no difference whether they
+are sorted before it or only after: $O(K(O(D(s)))) = O(K(D(s))) = O(K(s))$. $\blacksquare$
 
 The other direction fails: "²" and "2" have one NFKD and different NFD. So NFC is a choice of spelling; NFKC loses
 information.
@@ -168,21 +168,23 @@ normalised. But there are safe places.
 decomposition ($D(c)$, or $K(c)$ for the forms with K). If $h$ is a starter and not the second character of a pair that
 composes, then $N(x\,c\,y) = N(x)\,N(c\,y)$ for all strings $x$, $y$. All of ASCII, the space above all, is such a $c$.
 
-**Proof.** $D(x c y) = D(x)\, D(c y)$ by (E1), and the second part begins with $h$. No run of non-starters contains $h$, so
-none reaches across, and $O(D(x)\, D(c y)) = O(D(x))\, O(D(c y))$. That is the claim for NFD. When the pass (E3) comes to
-$h$, it has done to the first part what it does to that part alone. It does not remove $h$, which is the second of no
-pair, and from then on $h$, or what it becomes, or a later starter, is the latest: the first part is not touched again, and
-the second is treated as if it stood alone. That is the claim for NFC. The same with $K$. An ASCII character has class 0
-and no mapping, and no pair that composes has one as its second character. $\blacksquare$
+**Proof.** $D(x c y) = D(x)\, D(c y)$ by (E1), and the second part begins with $h$. No run of non-starters contains $h$,
+so none reaches across, and $O(D(x)\, D(c y)) = O(D(x))\, O(D(c y))$. That is the claim for NFD. When the pass (E3)
+comes to $h$, it has done to the first part what it does to that part alone. It does not remove $h$, which is the second
+of no pair, and from then on $h$, or what it becomes, or a later starter, is the latest: the first part is not touched
+again, and the second is treated as if it stood alone. That is the claim for NFC. The same with $K$. An ASCII character
+has class 0 and no mapping, and no pair that composes has one as its second character. $\blacksquare$
 
 `starts_anew` tests the hypothesis. So a long text may be cut before any space and its parts normalised one by one, on
 several processors, or kept in a table.
 
-**Claim** `tokenize.plain-text-is-normal`. ASCII texts are in all four forms, and texts of Latin-1 (up to U+00FF) in NFC.
+**Claim** `tokenize.plain-text-is-normal`. ASCII texts are in all four forms, and texts of Latin-1 (up to U+00FF) in
+NFC.
 
 **Proof.** Each character of Latin-1 is its own NFC, and each of ASCII is its own in all four forms, as the tables say.
-Each satisfies the hypothesis of `tokenize.normal-form-boundary`: its decomposition begins with a starter of ASCII or with
-itself, and neither is second of a pair. So $N(c_1 \cdots c_n) = N(c_1) \cdots N(c_n) = c_1 \cdots c_n$. $\blacksquare$
+Each satisfies the hypothesis of `tokenize.normal-form-boundary`: its decomposition begins with a starter of ASCII or
+with itself, and neither is second of a pair. So $N(c_1 \cdots c_n) = N(c_1) \cdots N(c_n) = c_1 \cdots c_n$.
+$\blacksquare$
 
 ## Upper and lower case
 
@@ -197,21 +199,21 @@ elsewhere, so that what becomes of it depends on its neighbours.
 ## White space
 
 **Claim** `tokenize.white-space`. 25 characters have Unicode's property White_Space, which is what `\s` means to `regex`
-and to Rust's libraries: U+0009 to U+000D, U+0020, U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F
-and U+3000. `str.isspace`, and `\s` in Python's own `re`, hold for these and for U+001C to U+001F, and no others.
+and to Rust's libraries: U+0009 to U+000D, U+0020, U+0085, U+00A0, U+1680, U+2000 to U+200A, U+2028, U+2029, U+202F,
+U+205F and U+3000. `str.isspace`, and `\s` in Python's own `re`, hold for these and for U+001C to U+001F, and no others.
 
 **Proof.** By the tables: the test asks each of them about every code point. $\blacksquare$
 
-Not among them are the zero-width space U+200B, the byte order mark U+FEFF and the Mongolian vowel separator U+180E, which
-was one until Unicode 6.3. So `text.split()` and a tokenizer's white space differ on four control characters.
+Not among them are the zero-width space U+200B, the byte order mark U+FEFF and the Mongolian vowel separator U+180E,
+which was one until Unicode 6.3. So `text.split()` and a tokenizer's white space differ on four control characters.
 
 ## In practice
 
 `unicodedata.normalize` and `regex` do what the functions here spell out, in C and with the tables of their own versions
 of Unicode: those of Python 3.11 are 14.0, and `regex` brings newer ones. The standard promises that a text's normal
 forms never change once all its characters are assigned. Characters that one table knows and another does not are
-therefore the only ones on which two correct libraries disagree. The rules for grapheme clusters do change: `\X` in newer
-versions keeps together what older ones cut, in the scripts of India above all.
+therefore the only ones on which two correct libraries disagree. The rules for grapheme clusters do change: `\X` in
+newer versions keeps together what older ones cut, in the scripts of India above all.
 
 Left out: full case folding, collation, the order of right-to-left text, confusable characters.
 

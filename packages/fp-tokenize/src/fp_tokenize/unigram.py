@@ -266,8 +266,9 @@ class UnigramTokenizer(SubwordTokenizer):
         cls,
         texts: Iterable[str],
         vocab_size: int,
-        special_tokens: Sequence[str] = ("<unk>",),
+        special_tokens: Sequence[str] = (),
         *,
+        unknown: str = "<unk>",
         normalizer: Normalizer | None = None,
         pretokenizer: Pretokenizer | None = None,
         processes: int = 1,
@@ -284,7 +285,9 @@ class UnigramTokenizer(SubwordTokenizer):
         vocab_size
             How many tokens, special ones included.
         special_tokens
-            They get the first ids; the first one is the unknown token.
+            They get the first ids. The unknown token is put before them if it is not among them.
+        unknown
+            The name of the unknown token.
         normalizer, pretokenizer
             What is done to a text before it is cut.
         processes
@@ -297,18 +300,24 @@ class UnigramTokenizer(SubwordTokenizer):
         Raises
         ------
         ValueError
-            If there is no unknown token, or training is not possible with these texts and this size.
+            If training is not possible with these texts and this size.
         """
         from fp_tokenize.unigram_training import train_unigram  # here, because encoding does not need it
         from fp_tokenize.words import count_words
 
-        special_tokens = list(special_tokens)
-        if not special_tokens:
-            raise ValueError("training needs an unknown token: give at least one special token, such as '<unk>'")
+        if isinstance(special_tokens, str):
+            raise TypeError(f"special_tokens must be a list of names, got the string {special_tokens!r}")
+        special = [*special_tokens] if unknown in special_tokens else [unknown, *special_tokens]
         pretokenizer = METASPACE if pretokenizer is None else pretokenizer
-        counts = count_words(texts, normalizer, pretokenizer, processes, special_tokens)
-        pieces = train_unigram(counts, vocab_size, special_tokens, progress=progress, **settings)
-        return cls(pieces, unknown=0, normalizer=normalizer, pretokenizer=pretokenizer, special_tokens=special_tokens)
+        counts = count_words(texts, normalizer, pretokenizer, processes, special)
+        pieces = train_unigram(counts, vocab_size, special, progress=progress, **settings)
+        return cls(
+            pieces,
+            unknown=special.index(unknown),
+            normalizer=normalizer,
+            pretokenizer=pretokenizer,
+            special_tokens=special,
+        )
 
     def __repr__(self) -> str:
         return f"UnigramTokenizer({self.vocab_size} tokens, {len(self.scores)} pieces)"

@@ -197,22 +197,16 @@ replacements among them.
 4. Drop unused pieces, and those of the smallest loss, until `shrink` of the pieces are left. Back to 2.
 5. Keep all characters and the pieces of the highest scores. One step (E2).
 
-Every pruning leaves fewer pieces, so the end is reached. Scores are rounded to multiples of $2^{-32}$:
-
-**Claim** `tokenize.exact-scores`. If scores are multiples of $2^{-32}$ of at most $B$ in size, the score of every
-segmentation of a word of at most $2^{21} / B$ characters is computed exactly in float64, in whatever order it is added.
-
-**Proof.** A sum of at most $n$ scores is a multiple of $2^{-32}$ and at most $n B \le 2^{21}$ in size: $2^{-32}$ times
-a whole number of at most $2^{53}$, and float64 has all of these. So has it the partial sums. $\blacksquare$
-
-So `ab|a` and `a|ba` tie if they should, and which of the two is taken is decided by a rule, not by rounding.
+Every pruning leaves fewer pieces, so the end is reached. Scores are rounded to multiples of $2^{-32}$, so that by
+`tokenize.exact-sums` `ab|a` and `a|ba` tie if they should, and a rule decides between them, not rounding.
 
 ## In practice
 
 `like_sentencepiece` makes the seeds, the losses (E7) and the end as SentencePiece has them for a text without line
-breaks. The vocabularies are then nearly the same. By default the seeds keep whole words that SentencePiece loses (`fp_tokenize.seed_pieces`), losses are
-(E6), and the last step is added; on the texts measured each makes the text likelier. SentencePiece also prunes single
-characters like other pieces, and brings them back at the end with the lowest score.
+breaks. The vocabularies are then nearly the same. By default the seeds keep whole words that SentencePiece loses
+(`fp_tokenize.seed_pieces`), losses are (E6), and the last step is added; on the texts measured each makes the text
+likelier. SentencePiece also prunes single characters like other pieces, and brings them back at the end with the lowest
+score.
 
 Hugging Face's trainer is a port of SentencePiece's. Unigram was introduced together with sampling from the
 segmentations (`fp_tokenize.regularization`); T5, XLM-R and ALBERT use it.
@@ -474,7 +468,7 @@ def _with_largest(
 
 
 def _on_grid(scores: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    """Scores as multiples of 2^-32 (`tokenize.exact-scores`)."""
+    """Scores as multiples of 2^-32, whose sums are exact (`tokenize.exact-sums`)."""
     return np.round(scores * 2.0**32) / 2.0**32
 
 

@@ -46,10 +46,10 @@ To count the two places of `##a ##a ##a` as two pairs is the usual mistake.
 
 $$
 \begin{aligned}
-\Delta &= f(c(a) - k) - f(c(a)) + f(c(b) - k) - f(c(b)) + f(c(t) + k) - f(c(t)) + f(N) - f(N - k)
-  && \text{if } a \ne b, & \qquad \text{(E2)} \\
-\Delta &= f(c(a) - 2k) - f(c(a)) + f(c(t) + k) - f(c(t)) + f(N) - f(N - k)
-  && \text{if } a = b. & \qquad \text{(E3)}
+\Delta &= f(c(a) - k) - f(c(a)) + f(c(b) - k) - f(c(b)) \\
+  &\quad + f(c(t) + k) - f(c(t)) + f(N) - f(N - k) && \text{if } a \ne b, & \quad \text{(E2)} \\
+\Delta &= f(c(a) - 2k) - f(c(a)) \\
+  &\quad + f(c(t) + k) - f(c(t)) + f(N) - f(N - k) && \text{if } a = b. & \quad \text{(E3)}
 \end{aligned}
 $$
 
@@ -120,7 +120,7 @@ different tokens that occur once, side by side, score $1$, and no other pair sco
 **Proof.** $k \le \min(c(a), c(b))$, and $c(a)\, c(b)$ is the minimum times the maximum; if $a = b$, $2k \le c(a)$. So
 $s = 1$ only if $a \ne b$ and $c(a) = c(b) = 1$. $\blacksquare$
 
-A small corpus, four of its pairs, and for each its count, its exact gain, its gain to first order and its score:
+A small corpus, and for four of its pairs the count, the exact gain, the gain to first order and the score:
 
 >>> counts = {"the": 12, "this": 4, "hat": 5, "heat": 3, "quiz": 1}
 >>> tokens, pairs = Counter(), Counter()
@@ -133,11 +133,11 @@ A small corpus, four of its pairs, and for each its count, its exact gain, its g
 >>> for a, b in [("t", "##h"), ("##a", "##t"), ("##h", "##e"), ("q", "##u")]:
 ...     of = pairs[a, b], tokens[a], tokens[b]
 ...     first_order = of[0] * (log(merge_score(*of) * tokens.total()) - 1)
-...     print(a, b, f"{of[0]:2} {merge_gain(*of, tokens.total()):5.1f} {first_order:5.1f} {merge_score(*of):.4f}")
-t ##h 16  40.7  10.3 0.0625
-##a ##t  8  26.3  10.7 0.1250
-##h ##e 12  17.8   5.1 0.0500
-q ##u  1   5.4   3.4 1.0000
+...     print(f"{of[0]:2} {merge_gain(*of, tokens.total()):5.1f} {first_order:5.1f} {merge_score(*of):.4f}", a, b)
+16  40.7  10.3 0.0625 t ##h
+ 8  26.3  10.7 0.1250 ##a ##t
+12  17.8   5.1 0.0500 ##h ##e
+ 1   5.4   3.4 1.0000 q ##u
 
 The exact gain ranks them as shown. By count the second and the third change places, to first order the first and the
 second, and by score the last comes first.

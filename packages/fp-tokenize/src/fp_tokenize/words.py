@@ -165,7 +165,7 @@ def count_words(
     Raises
     ------
     TypeError
-        If `texts` is one string.
+        If `texts` is one string, a text is no string, or a normaliser or pre-tokenizer is none.
     ValueError
         If `processes` is below one, a special token is empty, a text has a lone surrogate, or a piece continues one
         before it and these steps could tell.
@@ -181,7 +181,15 @@ def count_words(
         raise TypeError("count_words needs a list or another iterable of texts, got one string. Put it in a list.")
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
         raise ValueError(f"processes must be a whole number of at least 1, got {processes!r}")
-    tally = _Tally(normalizer or Normalizer(), pretokenizer or Pretokenizer(), special_tokens)
+    for name, step, kind in (("normalizer", normalizer, Normalizer), ("pretokenizer", pretokenizer, Pretokenizer)):
+        if step is not None and not isinstance(step, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {step!r}. Names are read by Normalizer.named and "
+                "pretokenize.named.")
+    tally = _Tally(
+        Normalizer() if normalizer is None else normalizer,
+        Pretokenizer() if pretokenizer is None else pretokenizer,
+        special_tokens,
+    )
     if processes == 1:
         for text in texts:
             tally.add(text)
@@ -210,6 +218,8 @@ class _Tally:
 
     def add(self, text: str) -> None:
         """Count one text."""
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a string, got {type(text).__name__}")
         continued = isinstance(text, Continued)
         if continued and not self.continues:
             raise ValueError(
@@ -296,6 +306,8 @@ def _batches(texts: Iterable[str], tally: _Tally) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a string, got {type(text).__name__}")
         for part in _cut(text, BATCH) if tally.continues else [text]:
             batch.append(part)
             size += len(part)

@@ -9,7 +9,7 @@ merge everywhere, from left to right, before the next one. *Longest*: forget the
 longest string that is a symbol or a result. The same list, three programs.
 
 Predict: for which lists do the first two agree? What has the third to do with the merges at all? The result of a merge
-can have a lower rank as an operand than as a result: what does each program do then?
+can be an operand of a merge that stands before it in the list: what does each program do then?
 
 You learn why a file of merges is no use without the rule by which it is read, and why vocabularies made by training are
 safe.
