@@ -242,7 +242,7 @@ MODELS = {
     "unigram": {},
     "unigram-identity": {"normalization_rule_name": "identity", "remove_extra_whitespaces": False},
     "unigram-bytes": {"byte_fallback": True, "character_coverage": 0.98, "normalization_rule_name": "nmt_nfkc_cf"},
-    "unigram-user": {"user_defined_symbols": ["<sep>", "é", "▁the▁"], "control_symbols": ["<ctl>"]},
+    "unigram-user": {"user_defined_symbols": ["<sep>", "é", "½", "▁the▁"], "control_symbols": ["<ctl>"]},
     "unigram-across": {"split_by_whitespace": False, "add_dummy_prefix": False},
     "bpe": {"model_type": "bpe"},
     "bpe-llama": {

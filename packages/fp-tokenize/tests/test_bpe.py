@@ -230,6 +230,7 @@ def test_unknown_characters_one_by_one_or_together():
     assert fused.offsets("axya") == [(0, 1), (1, 3), (3, 4)]
 
 
+@pytest.mark.claim("tokenize.special-injection")
 def test_special_tokens_are_never_made_of_text():
     vocabulary = BYTES | {"<e": 256, "<e>": 257}
     merges = [("<", "e"), ("<e", ">")]

@@ -373,6 +373,7 @@ def test_gaps_part_the_words():
     [
         (({}, 300), {}, ValueError, "at least one word, got none. Is the corpus empty"),
         (({"": 3}, 300), {}, ValueError, "at least one word, got none"),
+        (({"ab": 1}, 300.0), {}, TypeError, "vocab_size must be an integer, got 300.0"),
         (({"ab": 1}, 255), {}, ValueError, "at least 256, for 0 special tokens and an alphabet of 256 bytes, got 255"),
         (
             ({"abc": 1}, 4, ["<s>", "<t>"]),

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fp_tokenize import BPETokenizer, load
 from fp_tokenize.cli import app
+from fp_tokenize.pretokenize import NAMES
 
 TEXT = "the cat sat on the mat, the rat sat on the cat and ate the oats; it was fat.\n\nAnd the mat was flat.\n" * 3
 
@@ -71,6 +72,17 @@ def test_training_is_what_the_class_does_on_any_number_of_processes(folder):
     expected = BPETokenizer.train([TEXT], 290)
     for name in ("a.json", "b.json", "c.json"):
         assert load(name).merges == expected.merges
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+@pytest.mark.parametrize("pretokenizer", NAMES)
+def test_what_is_trained_with_any_pretokenizer_can_be_read_again(folder, kind, pretokenizer):
+    (folder / "words").mkdir()
+    for i, line in enumerate(TEXT.splitlines()):
+        (folder / "words" / f"{i}.txt").write_text(line, encoding="utf-8")
+    size = 280 if kind == "bpe" else 70
+    good("train", "words", "--out", "a", "--model", kind, "--vocab-size", size, "--pretokenizer", pretokenizer)
+    assert good("encode", "a", "the cat")
 
 
 def test_nothing_is_overwritten_unless_forced(folder):
@@ -137,12 +149,16 @@ def test_comparing_lists_each_tokenizer(folder):
         (("encode", "text.txt", "a"), "fp-tokenize: "),
         (("encode", "broken.json", "a"), "broken.json"),
         (("decode", "good.json", "9999"), "id 9999 at position 0 lies outside [0, 256)"),
+        (("decode", "good.json", "9" * 30), f"id {'9' * 30} at position 0 lies outside [0, 256)"),
+        (("decode", "good.json", "1.5"), "integers separated by spaces or commas, got '1.5'"),
+        (("train", "empty", "--out", "x.json"), "the folder empty holds no .txt file"),
         (("encode", "good.json", "a", "--file", "text.txt"), "give a text or --file, not both"),
         (("encode", "good.json", "a", "--pattern", "gpt2"), "--pattern is for .tiktoken files"),
         (("stats", "good.json", "empty.txt"), "there is no text in empty.txt"),
     ],
 )
 def test_mistakes_are_one_line_and_no_traceback(folder, arguments, sentence):
+    (folder / "empty").mkdir()
     (folder / "empty.txt").write_text("", encoding="utf-8")
     (folder / "latin.txt").write_bytes(b"n\xe9")
     (folder / "broken.json").write_text('{"model": ', encoding="utf-8")

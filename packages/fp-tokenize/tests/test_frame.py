@@ -1,5 +1,6 @@
 """Mirrors src/fp_tokenize/frame.py."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,3 +83,30 @@ def test_training_characters_keeps_the_most_frequent():
     assert tokenizer.alphabet == "abd"  # b and d twice, c once
     assert tokenizer.special_tokens == {"<s>": 4}
     assert ByteTokenizer.train(["x"], 257, ["<s>"]).vocab_size == 257
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "sentence"),
+    [
+        (lambda: ByteTokenizer().decode([65, 2**70]), ValueError, rf"id {2**70} at position 1 lies outside \[0, 256\)"),
+        (lambda: ByteTokenizer().decode([-1, 2**63]), ValueError, "id -1 at position 0 lies outside"),
+        (lambda: ByteTokenizer().id_to_bytes(2**70), ValueError, "lies outside"),
+        (lambda: ByteTokenizer().decode([[65], [65, 66]]), ValueError, "got one of sequences"),
+        (lambda: ByteTokenizer().decode(np.zeros((1, 1), int)), ValueError, r"got an array of shape \(1, 1\)"),
+        (lambda: ByteTokenizer().decode([65.0]), TypeError, "ids must be integers, got float64"),
+        (lambda: ByteTokenizer().decode([True]), TypeError, "ids must be integers, got bool"),
+        (lambda: ByteTokenizer().decode(iter([65])), TypeError, "a list or an array of integers, got list_iterator"),
+        (lambda: ByteTokenizer().decode("65"), TypeError, "a list or an array of integers, got str"),
+        (lambda: ByteTokenizer("<s>"), TypeError, "must be a list of spellings, got the string '<s>'"),
+        (lambda: CharTokenizer("ab", "<s>"), TypeError, "must be a list of spellings, got the string '<s>'"),
+        (lambda: CharTokenizer.train([b"ab"], 9), TypeError, "a text is a string, got bytes"),
+        (lambda: CharTokenizer.train(["ab"], 9.0), TypeError, "vocab_size must be an integer or None, got 9.0"),
+    ],
+)
+def test_values_of_other_kinds_are_refused(shapes_unchecked, call, error, sentence):
+    with pytest.raises(error, match=sentence):
+        call()
+
+
+def test_an_empty_list_or_array_of_any_type_is_no_ids():
+    assert ByteTokenizer().decode([]) == ByteTokenizer().decode(np.array([], int)) == ""

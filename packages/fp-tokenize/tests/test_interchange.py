@@ -40,6 +40,7 @@ from fp_tokenize.pretokenize import (
     GPT2,
     GPT2_PATTERN,
     METASPACE,
+    NAMES,
     O200K_PATTERN,
     SMOLLM,
     ByteLevel,
@@ -49,6 +50,7 @@ from fp_tokenize.pretokenize import (
     Punctuation,
     Split,
     Whitespace,
+    named,
 )
 from fp_tokenize.special import AddedToken, Template
 
@@ -181,6 +183,30 @@ def test_every_tokenizer_is_loaded_as_it_was_saved(tmp_path):
     assert count > 25
 
 
+@pytest.mark.parametrize("pretokenizer", [*map(named, NAMES), Pretokenizer([ByteLevel(), Digits()])], ids=repr)
+def test_bytes_are_named_last_and_by_models_of_bytes_only(pretokenizer, tmp_path):
+    words = ["to", "be", "or", "not", "to", "be"] * 3
+    for tokenizer in (
+        BPETokenizer.train(words, 260, pretokenizer=pretokenizer),
+        BPETokenizer.train(words, 12, alphabet="characters", pretokenizer=pretokenizer),
+        WordPieceTokenizer.train(words, 16, pretokenizer=pretokenizer),
+        UnigramTokenizer.train(words, 16, pretokenizer=pretokenizer),
+    ):
+        save(tokenizer, tmp_path)
+        again = load(tmp_path)
+        assert layout_of(again) == layout_of(tokenizer)
+        assert encodings(again) == encodings(tokenizer)
+        steps = [isinstance(step, ByteLevel) for step in again.pretokenizer.steps]
+        in_bytes = isinstance(tokenizer, BPETokenizer) and tokenizer.alphabet == "bytes"
+        assert (not any(steps[:-1]) and steps[-1:] == [True] * in_bytes) or (not any(steps) and not in_bytes)
+
+
+def test_a_space_before_the_text_is_written_for_models_of_bytes_only(tmp_path):
+    spaced = Pretokenizer([ByteLevel(add_prefix_space=True)])
+    with pytest.raises(ValueError, match="the last step of a model of bytes only"):
+        save(UnigramTokenizer.train(["to be"] * 3, 16, pretokenizer=spaced), tmp_path)
+
+
 @plain
 def test_what_is_saved_is_loaded_from_a_file_and_from_a_directory(name, tmp_path):
     tokenizer = PLAIN[name]
@@ -307,6 +333,25 @@ def test_every_step_is_written_and_read_back(normalizer, pretokenizer):
     assert again.pretokenizer == tokenizer.pretokenizer
     assert again.added_tokens == sorted(tokenizer.added_tokens, key=lambda t: tokenizer.token_to_id(t.content))
     assert again.template == tokenizer.template
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [],
+        [Whitespace()],
+        [Split(GPT2_PATTERN)],
+        [ByteLevel(), Digits(True)],
+        [ByteLevel(use_regex=False), Punctuation()],
+    ],
+)
+def test_bytes_are_written_as_bytes_whatever_splits_them(steps, tmp_path):
+    """In the layout it is the last step that makes bytes of text; here, the tokenizer does in any case."""
+    tokenizer = byte_pairs([("a", "b"), ("Ã", "©")], pretokenizer=Pretokenizer(steps))
+    save(tokenizer, tmp_path)
+    again = load(tmp_path)
+    assert encodings(again) == encodings(tokenizer)
+    assert layout_of(again) == layout_of(tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp_tokenize import WordPieceTokenizer, from_gguf, load, to_huggingface
+from fp_tokenize import WordPieceTokenizer, from_gguf, from_sentencepiece, load, to_huggingface
 from fp_tokenize._huggingface import tokenizer_of
 from fp_tokenize._oniguruma import check
 from fp_tokenize._reading import MAX_GAP, Part, read_json
@@ -289,6 +289,61 @@ def test_a_model_is_read_with_the_defaults_of_its_format(tmp_path):
     }
 
 
+def proto_model(*pieces, trainer=b"", normalizer=b""):
+    return b"".join(pieces) + proto(2, trainer) + proto(3, normalizer)
+
+
+UNKNOWN, A, B, AB = (
+    proto_piece("<unk>", kind=2),
+    proto_piece("a", -1.0),
+    proto_piece("b", -1.5),
+    proto_piece("ab", -2.0),
+)
+BPE = proto(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (
+            proto_model(UNKNOWN, A, trainer=proto(3, 3)),
+            "trainer_spec.model_type is 3; only unigram .1. and bpe .2. are read",
+        ),
+        (proto_model(UNKNOWN, A, trainer=proto(24, 1)), "trainer_spec.treat_whitespace_as_suffix is true"),
+        (proto_model(UNKNOWN, A, normalizer=proto(5, 0)), "normalizer_spec.escape_whitespaces is false"),
+        (proto_model(UNKNOWN, A, normalizer=proto(2, b"\0\1")), "a charsmap is the size of its trie"),
+        (proto_model(A), "one piece should be the unknown one, and 0 are"),
+        (proto_model(UNKNOWN, A, proto_piece("<u>", kind=2)), "one piece should be the unknown one, and 2 are"),
+        (proto_model(UNKNOWN, A, A), "piece 2 is 'a', as piece 1 is"),
+        (proto_model(UNKNOWN, proto_piece("")), "piece 1 is empty"),
+        (proto_model(UNKNOWN, proto_piece("a", float("nan"))), "piece 1, 'a', has the score nan, which is no number"),
+        (proto_model(UNKNOWN, proto_piece("a", float("inf"))), "piece 1, 'a', has the score inf"),
+        (proto_model(UNKNOWN, proto_piece("<0x00>", kind=6)), "there are 1, and byte_fallback is False"),
+        (proto_model(UNKNOWN, A, trainer=proto(35, 1)), "there are 0, and byte_fallback is True"),
+        (proto_model(UNKNOWN, A, proto_piece("x y", kind=4)), "a user-defined symbol has a space in it"),
+        (proto_model(UNKNOWN, A, B, proto_piece("ab", kind=5), trainer=BPE), "a piece has the type unused"),
+        (proto_model(UNKNOWN, A, AB, trainer=BPE), "the piece 'ab' has the character 'b', which is no piece"),
+        (
+            proto_model(UNKNOWN, A, B, AB, proto_piece("ba", -2.0), trainer=BPE),
+            "the pieces 'ab' and 'ba' have the same score",
+        ),
+    ],
+)
+def test_what_is_not_understood_in_a_model_is_named(data, sentence, tmp_path):
+    (tmp_path / "m.model").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"m\.model cannot be read: .*{sentence}"):
+        from_sentencepiece(tmp_path / "m.model")
+
+
+@pytest.mark.parametrize(("prefix", "remove", "drop"), [(1, 1, True), (1, 0, True), (0, 1, True), (0, 0, False)])
+def test_decoding_drops_the_space_that_no_text_begins_with(prefix, remove, drop, tmp_path):
+    """SentencePiece leaves it out if it adds one itself, and if it removes those that it finds."""
+    spaced = proto_piece("▁a", -2.0)
+    data = proto_model(UNKNOWN, A, proto_piece("▁", -3.0), spaced, normalizer=proto(3, prefix) + proto(4, remove))
+    (tmp_path / "m.model").write_bytes(data)
+    assert from_sentencepiece(tmp_path / "m.model").decode([3, 3]) == ("a a" if drop else " a a")
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
@@ -444,6 +499,61 @@ def test_wordpiece_vocabularies_of_gguf_give_the_ids_of_hugging_face(name, tmp_p
     for text, ids in zip(TEXTS, SHAPES[name]["ids"], strict=True):
         assert tokenizer.encode(text, special="parse") == ids, text
     assert tokenizer.encode("a", template=True) == SHAPES[name]["template"]
+
+
+def test_words_are_taken_whole_where_llama_cpp_does(tmp_path):
+    whole = {
+        pre: from_gguf(gguf_of_layout(tmp_path, "llama3", pre=pre, bos_token_id=0)) for pre in ("llama-bpe", "dbrx")
+    }
+    assert whole["llama-bpe"].ignore_merges
+    assert not whole["dbrx"].ignore_merges
+    assert whole["llama-bpe"].pretokenizer == whole["dbrx"].pretokenizer
+    assert (len(whole["llama-bpe"].template.before), len(whole["dbrx"].template.before)) == (1, 0)
+
+
+def test_user_defined_tokens_are_always_found_and_control_tokens_by_request(tmp_path):
+    kinds = {"a": 1, "<c>": 3, "<u>": 4, "[PAD0]": 5}
+    path = gguf(
+        tmp_path, model="gpt2", pre="gpt-2", tokens=list(kinds), token_type=list(kinds.values()), merges=["a a"]
+    )
+    with pytest.raises(ValueError, match="needs 'aa', which is not in the vocabulary"):
+        from_gguf(path)
+    path = gguf(tmp_path, model="gpt2", pre="gpt-2", tokens=[*kinds, "aa"], token_type=[1, 3, 4, 5, 1], merges=["a a"])
+    tokenizer = from_gguf(path)
+    assert tokenizer.encode("aa<u>a<c>") == [4, 2, 0]
+    assert tokenizer.encode("aa<u>a<c>", special="parse") == [4, 2, 0, 1]
+    assert (tokenizer.names[3], tokenizer.vocab_size) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model": "rwkv"}, "tokenizer.ggml.model is 'rwkv'; the models read are gpt2, llama, bert, t5"),
+        ({"model": 7}, "tokenizer.ggml.model should be of type bytes, and is 7"),
+        ({"pre": "falcon"}, "tokenizer.ggml.pre is 'falcon', a pre-tokenizer that is not known here; known are gpt-2"),
+        ({"tokens": ["a", "b", "a"]}, "token 2 is 'a', as token 0 is"),
+        ({"tokens": [b"\xff", "b", "ab"]}, "token 0 is b'.xff', which is no UTF-8"),
+        ({"token_type": [1, 1]}, "tokenizer.ggml.token_type should give each of 3 tokens a int"),
+        ({"token_type": [1, 1, 9]}, r"tokenizer.ggml.token_type.2. is 9, and types are numbers from 1 to 6"),
+        ({"merges": ["a b c"]}, r"tokenizer.ggml.merges.0. should be two names and a space between"),
+        ({"merges": ["ab"]}, r"tokenizer.ggml.merges.0. should be two names and a space between"),
+        ({"merges": ["b a"]}, "merge 0, 'b' [+] 'a', needs 'ba'"),
+        ({"add_bos_token": True}, "tokenizer.ggml.bos_token_id is missing"),
+        ({"add_bos_token": True, "bos_token_id": 3}, "tokenizer.ggml.bos_token_id is 3, and there are 3 tokens"),
+        ({"add_space_prefix": True}, ".*add_space_prefix is true, which byte-level tokenizers do not have"),
+        ({"magic": 1}, "tokenizer.ggml.magic is 1, which is not understood here"),
+    ],
+)
+def test_what_is_not_understood_in_a_gguf_is_named(change, sentence, tmp_path):
+    entries = {"model": "gpt2", "pre": "gpt-2", "tokens": ["a", "b", "ab"], "merges": ["a b"], "padding_token_id": 1}
+    assert from_gguf(gguf(tmp_path, **entries)).encode("ab") == [2]
+    with pytest.raises(ValueError, match=rf"m\.gguf cannot be read: {sentence}"):
+        from_gguf(gguf(tmp_path, **{**entries, **change}))
+
+
+def test_a_model_without_its_vocabulary_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"it has no entry that begins with tokenizer\.ggml\."):
+        from_gguf(gguf_file(tmp_path / "m.gguf", ENTRIES[:3]))
 
 
 def test_a_gguf_is_saved_as_a_tokenizer_file(tmp_path):

@@ -191,3 +191,8 @@ def test_words_are_as_long_as_the_text_where_that_is_said(name, text):
     if pretokenizer.keeps_length:
         assert sum(map(len, pretokenizer.split(" " + text, False))) == 1 + len(text)
     assert pretokenizer.keeps_length == (name not in ("bert", "whitespace"))
+
+
+def test_an_added_token_of_which_the_normaliser_leaves_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"leaves nothing of the added token '\u0301'.*normalized=False"):
+        Halves(normalizer=Normalizer.named("strip_accents"), special_tokens=[AddedToken("\u0301", normalized=True)])

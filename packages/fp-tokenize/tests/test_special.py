@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp_tokenize import ByteTokenizer, CharTokenizer
+from fp_tokenize import ByteTokenizer, CharTokenizer, UnigramTokenizer, WordPieceTokenizer
+from fp_tokenize.pretokenize import WHITESPACE
 from fp_tokenize.special import AddedToken, Template, find, parts_of
 
 contents = st.text(st.sampled_from("<ab>"), min_size=1, max_size=4)
@@ -80,6 +81,21 @@ def test_plain_text_never_becomes_a_special_id(tokenizer, text):
     assert tokenizer.encode_array(text, special="parse").tolist() == parsed
 
 
+@pytest.mark.claim("tokenize.special-injection")
+def test_no_table_of_a_subword_tokenizer_holds_special_tokens():
+    """Pieces, names of bytes and whole words that are special, each where it would be taken if it were not."""
+    pieces = [("<unk>", 0.0), ("▁", -1.0), ("▁<s>", -1.0), ("<s>", -0.5), ("a", -2.0)]
+    bytes_of = [(f"<0x{b:02X}>", -9.0) for b in range(256)]
+    special = ["<s>", "▁<s>", "<0x42>"]
+    unigram = UnigramTokenizer([*pieces, *bytes_of], byte_fallback=True, special_tokens=special)
+    marks = set(unigram.special_tokens.values())
+    assert not marks & set(unigram.encode("<s> aB <s>"))
+    assert UnigramTokenizer([*pieces, *bytes_of], byte_fallback=True).encode("<s>") == [2]
+    wordpiece = WordPieceTokenizer(["[UNK]", "s", "##x", "##ss"], special_tokens=["s", "##ss"], pretokenizer=WHITESPACE)
+    assert wordpiece.encode("s sss x") == [0, 0, 0]
+    assert wordpiece.encode("s", special="parse") == [1]
+
+
 def test_the_caller_chooses():
     tokenizer = ByteTokenizer(["<s>", "</s>"])
     assert tokenizer.vocab_size == 258
@@ -144,4 +160,16 @@ def test_offsets_of_special_tokens_and_templates():
 )
 def test_bad_input_is_refused(call, sentence):
     with pytest.raises(ValueError, match=sentence):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: Template("<s>"), "a template needs tuples of names, got the string '<s>'"),
+        (lambda: ByteTokenizer(["<s>"]).encode("a", special=None), "a string or a collection of names, got None"),
+    ],
+)
+def test_values_of_other_kinds_are_refused(shapes_unchecked, call, sentence):
+    with pytest.raises(TypeError, match=sentence):
         call()

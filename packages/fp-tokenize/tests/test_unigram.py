@@ -126,6 +126,23 @@ def test_fast_and_reference_agree(text):
         assert tokenizer.encode(text) == tokenizer.encode_reference(text)
 
 
+@settings(max_examples=50)
+@given(st.lists(st.text(st.sampled_from("aabnné言語?😀▁"), min_size=1, max_size=9), min_size=1, max_size=12))
+@example(["??", "?", "a?", "?a", "a?é言?a", "a", "a"])
+def test_words_cut_in_bulk_are_those_cut_alone(words):
+    some = [b for b in BYTES if b[0] != "<0xE8>"]
+    for tokenizer in (
+        UnigramTokenizer([UNKNOWN, *PIECES]),
+        UnigramTokenizer([UNKNOWN, *PIECES, *BYTES], byte_fallback=True),
+        UnigramTokenizer([UNKNOWN, *PIECES, *some], byte_fallback=True),
+        UnigramTokenizer([*PIECES, *BYTES], unknown=None, byte_fallback=True),
+    ):
+        ids, counts = tokenizer._cut_flat(words)
+        alone = [tokenizer._cut_reference(word) for word in words]
+        assert counts.tolist() == [*map(len, alone)]
+        assert ids.tolist() == [i for ids in alone for i in ids]
+
+
 def by_lattice(word, scores, unknown):
     _, places = lattice.best(lattice.edges_of(word, scores, unknown))
     return lattice.pieces(word, places)

@@ -266,6 +266,10 @@ def test_bytes_that_are_no_text_are_named(tmp_path, data, byte, size):
     ("call", "error", "sentence"),
     [
         (lambda: count_words("one text"), TypeError, "iterable of texts, got one string"),
+        (lambda: count_words([b"one"]), TypeError, "a text is a string, got bytes"),
+        (lambda: count_words([b"one"], processes=2), TypeError, "a text is a string, got bytes"),
+        (lambda: count_words([], "nfc"), TypeError, "normalizer must be a Normalizer, got 'nfc'"),
+        (lambda: count_words([], None, "gpt2"), TypeError, "pretokenizer must be a Pretokenizer, got 'gpt2'"),
         (lambda: count_words([], processes=0), ValueError, "processes must be a whole number of at least 1, got 0"),
         (lambda: count_words([], processes=-2), ValueError, "processes must be a whole number of at least 1, got -2"),
         (lambda: count_words([], processes=1.5), ValueError, "processes must be a whole number of at least 1, got 1.5"),

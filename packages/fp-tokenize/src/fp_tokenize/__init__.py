@@ -48,8 +48,8 @@ confused come apart (`fp_tokenize.merges`).
 | --- | --- |
 | `fp_tokenize.cost` | Why tokens at all, and what do they cost? |
 | `fp_tokenize.protocol` | What can every tokenizer do? |
-| `fp_tokenize.unicode` | What is a character? |
 | `fp_tokenize.characters` | What are the smallest pieces of text, and what is lost by each choice? |
+| `fp_tokenize.unicode` | What is a character? |
 | `fp_tokenize.streaming` | How is text shown while its tokens arrive? |
 | `fp_tokenize.special` | What if a text spells a token that stands for no text? |
 | `fp_tokenize.frame` | What do all tokenizers share? |
@@ -62,8 +62,8 @@ confused come apart (`fp_tokenize.merges`).
 | `fp_tokenize.bpe_encoding` | How are many words cut by merges at once, and one word of a million characters? |
 | `fp_tokenize.bpe` | A tokenizer made of merges: what has no token, and ranks without merges |
 | `fp_tokenize.wordpiece_training` | Which pair, if likelihood decides? |
-| `fp_tokenize.linmaxmatch` | How are the longest matches found in one pass? |
 | `fp_tokenize.wordpiece` | A tokenizer of the longest match, and what it costs |
+| `fp_tokenize.linmaxmatch` | How are the longest matches found in one pass? |
 | `fp_tokenize.lattice` | All segmentations of a word at once: the best, their sum, a random one |
 | `fp_tokenize.unigram` | Cutting by the most probable segmentation |
 | `fp_tokenize.single_precision` | What if the sums of scores are rounded, as in the library to be matched? |
@@ -122,8 +122,8 @@ if TYPE_CHECKING:
 __all__ = [  # sections, in reading order
     "cost",
     "protocol",
-    "unicode",
     "characters",
+    "unicode",
     "streaming",
     "special",
     "frame",
@@ -136,8 +136,8 @@ __all__ = [  # sections, in reading order
     "bpe_encoding",
     "bpe",
     "wordpiece_training",
-    "linmaxmatch",
     "wordpiece",
+    "linmaxmatch",
     "lattice",
     "unigram",
     "single_precision",

@@ -376,7 +376,9 @@ def _splitting(steps: Sequence[pretokenize.Step], in_bytes: bool) -> list[pretok
     others: list[pretokenize.Step] = []
     for step in steps:
         if isinstance(step, ByteLevel) and step.add_prefix_space:
-            raise ValueError("ByteLevel(add_prefix_space=True) can be written as the last step of a model of bytes only")
+            raise ValueError(
+                "ByteLevel(add_prefix_space=True) can be written as the last step of a model of bytes only"
+            )
         if isinstance(step, ByteLevel):
             step = Split(GPT2_PATTERN) if step.use_regex else None
         if step is not None:

@@ -18,7 +18,7 @@ _ASCII |= dict.fromkeys(("Lt", "Lm", "Lo", "M"), "")
 
 class Known:
     """
-    A pattern of this package: it needs no time limit, and has a second form for ASCII, which is faster (`tokenize.ascii-words`).
+    A pattern of this package: it needs no time limit, and has a second, faster form (`tokenize.ascii-words`).
 
     `spaced` says that `tokenize.space-boundary` holds for it, so that long texts may be cut into blocks.
     """

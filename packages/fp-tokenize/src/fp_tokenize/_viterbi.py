@@ -10,16 +10,17 @@ and `fp_markov.lookup` finds the children of many nodes at once.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fp_markov.lookup import finder
 
-__all__ = ["Search"]
+__all__ = ["Flat", "Search", "in_lists"]
 
 SMALL = 400  # characters from which the arrays are faster than the loop
 STRETCH = 1 << 18  # characters that are searched together
@@ -29,6 +30,21 @@ FEW = 32  # stretches that are followed back together
 PREFIXES = 1 << 27  # characters that all prefixes of all pieces may have together
 
 Steps = list[int]
+
+
+class Flat(NamedTuple):
+    """Best segmentations of some words."""
+
+    steps: Int[np.ndarray, " M"]
+    counts: Int[np.ndarray, " W"]  # how many steps each word has
+    characters: Int[np.ndarray, " U"]  # the code point at each step -1
+    gaps: Float[np.ndarray, " _"]  # of each word, if asked for
+
+
+def in_lists(flat: Int[np.ndarray, " M"], counts: Int[np.ndarray, " W"]) -> list[list[int]]:
+    """What belongs to each word, of what stands one behind the other."""
+    values: list[int] = flat.tolist()
+    return [values[a:b] for a, b in pairwise([0, *np.cumsum(counts).tolist()])]
 
 
 class Search:
@@ -123,25 +139,28 @@ class Search:
 
     def many(self, words: Sequence[str], gaps: bool = False) -> tuple[list[Steps], list[float]]:
         """`one` for each of some words, none empty; the gaps are left out unless asked for."""
-        paths: list[Steps] = []
-        all_gaps: list[float] = []
-        for part in _stretches(words):
-            if sum(map(len, part)) < SMALL:
-                found = [self.one(word) for word in part]
-                paths.extend(path for path, _ in found)
-                all_gaps.extend(gap for _, gap in found)
-            else:
-                self._tree = self._tree or _Tree(self.pieces)
-                more_paths, more_gaps = self._together(part, self._tree, gaps)
-                paths.extend(more_paths)
-                all_gaps.extend(more_gaps)
-        return paths, all_gaps if gaps else []
+        if sum(map(len, words)) < SMALL:
+            found = [self.one(word) for word in words]
+            return [path for path, _ in found], [gap for _, gap in found] if gaps else []
+        flat = self.flat(words, gaps)
+        return in_lists(flat.steps, flat.counts), flat.gaps.tolist()
 
-    def _together(self, words: Sequence[str], tree: "_Tree", gaps: bool) -> tuple[list[Steps], list[float]]:
+    def flat(self, words: Sequence[str], gaps: bool = False) -> "Flat":
+        """The same as arrays, for at least one word: the steps of all words one behind the other."""
+        self._tree = self._tree or _Tree(self.pieces)
+        lengths = np.fromiter(map(len, words), np.int64, len(words))
+        stretch = np.cumsum(lengths) // STRETCH
+        borders = [0, *(np.flatnonzero(np.diff(stretch)) + 1).tolist(), len(words)]
+        parts = [self._together(words[a:b], lengths[a:b], self._tree, gaps) for a, b in pairwise(borders) if a < b]
+        steps, counts, characters = (np.concatenate([part[k] for part in parts]) for k in range(3))
+        return Flat(steps, counts, characters, np.concatenate([part.gaps for part in parts]))
+
+    def _together(self, words: Sequence[str], lengths: Int[np.ndarray, " W"], tree: "_Tree", gaps: bool) -> "Flat":
         """The words one behind another, with a character between that is in no piece."""
-        classes = tree.classes_of(words)
+        codes = tree.codes(words)
+        classes = tree.classes_of(codes)
         n = len(classes)  # places 0 to n; the character behind place ends[k] separates words k and k + 1
-        ends = np.cumsum(np.fromiter(map(len, words), np.int64, len(words)) + 1) - 1
+        ends = np.cumsum(lengths + 1) - 1
         edges = tree.matches(classes)
         single = np.zeros(n, np.bool_)
         single[edges.begin[: edges.singles]] = True
@@ -164,15 +183,16 @@ class Search:
             at = begins[at]
             at = at[~fresh[at]]
         for place in at.tolist():  # a few long ones
-            chain = _chain(place, begins, fresh)
-            stops[chain] = True
+            stops[_chain(place, begins, fresh)] = True
         stops_at = np.flatnonzero(stops)
-        path = self.labels[steps[stops_at]].tolist()
-        borders = [0, *np.searchsorted(stops_at, ends, side="right").tolist()]
-        gap: list[float] = []
+        path = steps[stops_at]
+        borders = np.searchsorted(stops_at, ends, side="right")
+        gap = np.empty(0)
         if gaps:
-            gap = np.minimum.reduceat(self._gaps(edges, fresh, values, begins)[stops_at], borders[:-1]).tolist()
-        return [path[a:b] for a, b in pairwise(borders)], gap
+            starts = np.concatenate(([0], borders[:-1]))
+            gap = np.minimum.reduceat(self._gaps(edges, fresh, values, begins)[stops_at], starts)
+        characters = codes[stops_at[path < 0] - 1]
+        return Flat(self.labels[path], np.diff(borders, prepend=0), characters, gap)
 
     def _search(
         self, n: int, edges: "_Edges"
@@ -262,10 +282,13 @@ class _Tree:
         self.finder = finder(np.concatenate(keys), count, self.size)
         self.separator = next(c for c in range(0x110000) if c >= len(self.class_of) or not self.class_of[c])
 
-    def classes_of(self, words: Sequence[str]) -> Int[np.ndarray, " N"]:
-        """The class of each character, words closed by a character of class 0."""
+    def codes(self, words: Sequence[str]) -> Int[np.ndarray, " N"]:
+        """The code points of some words, each closed by a character that is in no piece."""
         mark = chr(self.separator)
-        codes = _code_points(mark.join(words) + mark)
+        return _code_points(mark.join(words) + mark)
+
+    def classes_of(self, codes: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+        """The class of each character."""
         return self.class_of[np.minimum(codes, len(self.class_of) - 1)]
 
     def matches(self, classes: Int[np.ndarray, " N"]) -> "_Edges":
@@ -325,15 +348,3 @@ class _Edges:
 
 def _code_points(text: str) -> Int[np.ndarray, " N"]:
     return np.frombuffer(text.encode("utf-32-le"), "<u4").astype(np.int64)
-
-
-def _stretches(words: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Words in groups of about STRETCH characters."""
-    begin = size = 0
-    for k, word in enumerate(words):
-        size += len(word)
-        if size >= STRETCH:
-            yield words[begin : k + 1]
-            begin, size = k + 1, 0
-    if begin < len(words):
-        yield words[begin:]

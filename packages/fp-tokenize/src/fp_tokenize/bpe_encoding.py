@@ -98,7 +98,7 @@ homes as pairs this nearly always ends soon; if not, begin again with other mult
 
 A long word can use the rounds, too. Cut it into pieces of 128 symbols, each beginning in the
 middle of the one before, encode them all at once, and glue each two at a symbol that they share
-(`tokenize.encoding-glue`). Several long words are joined by a symbol that occurs in no pair, which changes nothing in
+(`tokenize.encoding-glue`). Several long words are joined by symbols that occur in no pair, which changes nothing in
 them. Where two pieces share no symbol, as in some long runs of one letter, the heap does the whole words.
 
 ## In practice
@@ -368,9 +368,16 @@ class Encoder:
     def _one_by_one(self, words: list[Int[np.ndarray, " _"]]) -> list[Int64[np.ndarray, " _"]]:
         """What the list makes of a few words, or of long ones: in pieces, if that pays."""
         if sum(map(len, words)) > 32 * PIECE:  # with fewer pieces rounds do not pay
-            glued = self._pieces(np.concatenate([part for word in words for part in ([BORDER], word)]))
+            # each word begins where a piece does, so that two pieces cut a run of one letter alike
+            rooms = [(len(word) // (PIECE // 2) + 1) * (PIECE // 2) for word in words]
+            joined = np.full(sum(rooms), BORDER)
+            for word, end, room in zip(words, np.cumsum(rooms).tolist(), rooms, strict=True):
+                joined[end - room : end - room + len(word)] = word
+            glued = self._pieces(joined)
             if glued is not None:
-                return [part[1:] for part in np.split(glued, np.flatnonzero(glued == BORDER))[1:]]
+                border = glued == BORDER
+                lasts = np.flatnonzero(border[1:] > border[:-1])  # of each word
+                return np.split(glued[~border], np.cumsum(~border)[lasts[:-1]])
         return [np.array(self.encode_word(word.tolist()), np.int64) for word in words]
 
     def _rounds(self, word: UInt64[np.ndarray, "L N"]) -> UInt64[np.ndarray, "L N"]:

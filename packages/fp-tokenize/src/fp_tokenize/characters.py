@@ -82,7 +82,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from jaxtyping import Int32, Integer
 
-from fp_tokenize.frame import Frame, Inner, check_text
+from fp_tokenize.frame import Frame, Inner, as_added, check_text
 from fp_tokenize.special import AddedToken
 
 __all__ = ["CharTokenizer", "ByteTokenizer", "byte_alphabet"]  # the order of the page
@@ -126,10 +126,10 @@ class CharTokenizer(Frame):
                 raise ValueError(f"an alphabet consists of single characters, got {character!r}")
         self.alphabet = "".join(sorted(characters))
         check_text(self.alphabet)
-        special_tokens = list(special_tokens)
+        special_tokens = as_added(special_tokens)
         for token in special_tokens:
-            if (token if isinstance(token, str) else token.content) in characters:
-                raise ValueError(f"a special token cannot be a character of the alphabet, got {token!r}")
+            if token.content in characters:
+                raise ValueError(f"a special token cannot be a character of the alphabet, got {token.content!r}")
         super().__init__(
             [UNKNOWN, *self.alphabet],
             [REPLACEMENT.encode(), *(character.encode() for character in self.alphabet)],
@@ -163,9 +163,13 @@ class CharTokenizer(Frame):
         ValueError
             If there is no character in them, or a lone surrogate, or no room for one character.
         """
-        special_tokens = list(special_tokens)
+        special_tokens = as_added(special_tokens)
+        if vocab_size is not None and (isinstance(vocab_size, bool) or not isinstance(vocab_size, int)):
+            raise TypeError(f"vocab_size must be an integer or None, got {vocab_size!r}")
         counts: Counter[str] = Counter()
         for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"a text is a string, got {type(text).__name__}")
             counts.update(text)
         if not counts:
             raise ValueError("training needs at least one character, got empty text")
@@ -208,10 +212,10 @@ class ByteTokenizer(Frame):
     """
 
     def __init__(self, special_tokens: Iterable[str | AddedToken] = ()) -> None:
-        special_tokens = list(special_tokens)
+        special_tokens = as_added(special_tokens)
         for token in special_tokens:
-            if (token if isinstance(token, str) else token.content) in set(byte_alphabet()):
-                raise ValueError(f"a special token cannot be the name of a byte, got {token!r}")
+            if token.content in set(byte_alphabet()):
+                raise ValueError(f"a special token cannot be the name of a byte, got {token.content!r}")
         super().__init__(byte_alphabet(), [bytes([b]) for b in range(256)], special_tokens=special_tokens)
 
     @classmethod

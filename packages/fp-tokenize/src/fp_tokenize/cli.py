@@ -215,7 +215,7 @@ def decode(
 def _ids_of(text: str) -> list[int]:
     ids = []
     for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split():
-        if not word.removeprefix("-").isdecimal() or len(word) > 18:
+        if not word.removeprefix("-").isdecimal() or len(word) > 99:
             raise ValueError(f"ids are integers separated by spaces or commas, got {word[:40]!r}")
         ids.append(int(word))
     return ids

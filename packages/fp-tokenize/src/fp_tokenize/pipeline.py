@@ -63,7 +63,7 @@ entries. Both spend most of their time on the regular expression, which is what 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, pairwise
 
 import numpy as np
 from jaxtyping import Integer
@@ -222,14 +222,16 @@ class SubwordTokenizer(Frame):
     def _by_chunks(self, block: str) -> tuple[Iterable[Group], bool]:
         """Ids of a block of text, which follows a space, by its chunks; and whether all of them were in the table."""
         table = self._chunks
-        chunks = block.split(" ")
-        groups = list(map(table.groups.get, chunks))
-        if None not in groups:
-            return groups, True  # type: ignore[return-value]
-        missing = {chunk for chunk, group in zip(chunks, groups, strict=True) if group is None}
-        if any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in missing):
-            chunks = _CUT.split(block)  # some of the spaces are not single, or stand beside other white space
-            missing = set(chunks).difference(table.groups)
+        if "  " in block or "\n " in block or " \n" in block:  # seen at once: some spaces are not single
+            chunks = _CUT.split(block)
+        else:
+            chunks = block.split(" ")
+            groups = list(map(table.groups.get, chunks))
+            if None not in groups:
+                return groups, True  # type: ignore[return-value]
+            if any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in chunks):
+                chunks = _CUT.split(block)
+        missing = set(chunks).difference(table.groups)
         if 2 * len(missing) > len(chunks) > FEW:  # little repetition
             return self._in_bulk(self.pretokenizer.split(" " + block, False)), False
         known = not missing
@@ -246,12 +248,14 @@ class SubwordTokenizer(Frame):
             words = self.pretokenizer.split(" " + " ".join(chunks), False)
             ends = np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))
             last = np.searchsorted(ends, np.cumsum([1 + len(chunk) for chunk in chunks]))
-            counts = np.diff(last, prepend=-1).tolist()
         else:
             split = [self.pretokenizer.split(" " + chunk, False) for chunk in chunks]
-            words, counts = list(chain.from_iterable(split)), list(map(len, split))
-        groups = self._by_words(words)
-        table.learn(chunks, (tuple(chain.from_iterable(islice(groups, count))) for count in counts))
+            words = list(chain.from_iterable(split))
+            last = np.cumsum(list(map(len, split))) - 1
+        groups = list(self._by_words(words))
+        flat = tuple(chain.from_iterable(groups))
+        ends = np.cumsum(list(map(len, groups)))[last]
+        table.learn(chunks, (flat[start:end] for start, end in pairwise([0, *ends.tolist()])))
 
     # ---- added tokens that are searched in the normalised text
 

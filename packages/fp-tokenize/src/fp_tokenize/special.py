@@ -43,9 +43,11 @@ $s \le s' \le i < j \le s$, a contradiction. In the last part there was no match
 **Claim** `tokenize.special-injection`. With `special="text"`, `encode` returns no id of a special token other than the
 unknown token's, whatever the text.
 
-**Proof.** Under `"text"` the search is made for no special token, so every character of the text reaches the tokenizer
-itself. That one finds ids in `Frame.ordinary`, the vocabulary without special tokens, and the only id that it uses
-without finding it there is that of its unknown token. $\blacksquare$
+**Proof.** Under `"text"` the search is made for ordinary added tokens only, and each of those has an id of its own that
+is no special one. The parts between them are cut by the tokenizer. The tables from which each class takes ids
+(characters, bytes, first symbols and results of merges, pieces, names of bytes to fall back on) are made from
+`Frame.ordinary`, the vocabulary without special tokens, and the only other id that a class uses is that of its unknown
+token. $\blacksquare$
 
 A template (`[CLS] … [SEP]`, or a begin-of-text mark) adds ids around the text and is asked for by `template=True`.
 

@@ -3,7 +3,7 @@ Unicode: what a character is, and in how many ways it can be written.
 
 A tokenizer's input is a string, and two strings that look the same to a reader need not be the same. This section says
 what a string consists of, when two strings count as one text, how a text is brought to one spelling, and which habits
-from English fail elsewhere. The next section (`fp_tokenize.normalize`) decides what to do about it.
+from English fail elsewhere. `fp_tokenize.normalize` decides what to do about it.
 
 You need: `fp_tokenize.characters` for UTF-8; sorting.
 

@@ -129,9 +129,10 @@ from heapq import nlargest
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from fp_tokenize import lattice
-from fp_tokenize._viterbi import Search, Steps
+from fp_tokenize._viterbi import SMALL, Search, Steps, in_lists
 from fp_tokenize.frame import Inner, as_ids, check_text
 from fp_tokenize.normalize import Normalizer
 from fp_tokenize.pipeline import Group, SubwordTokenizer
@@ -227,7 +228,8 @@ class UnigramTokenizer(SubwordTokenizer):
             drop_space=drop_space,
             unknown=unknown,
         )
-        self._byte_ids = [self._id_of.get(name) for name in BYTE_NAMES] if byte_fallback else [None] * 256
+        ordinary = self.ordinary
+        self._byte_ids = [ordinary.get(name) for name in BYTE_NAMES] if byte_fallback else [None] * 256
         self.scores, self.unknown_score = self._scored(single_precision)
         names, ids = list(self.scores), [self._id_of[name] for name in self.scores]
         self._search = Search(names, list(self.scores.values()), ids, self.unknown_score)
@@ -325,10 +327,34 @@ class UnigramTokenizer(SubwordTokenizer):
     # ---- cutting
 
     def _cut(self, words: list[str]) -> list[list[int]]:
+        if self._single is None and sum(map(len, words)) >= SMALL:
+            return in_lists(*self._cut_flat(words))
         paths, gaps = self._search.many(words, self._single is not None)
         if self._single is not None:
             self._single.remember(words, paths, gaps)
         return [self._spelled(word, path) if -1 in path else path for word, path in zip(words, paths, strict=True)]
+
+    def _cut_flat(self, words: list[str]) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " W"]]:
+        """`_cut` in arrays, unknown characters included."""
+        steps, counts, characters, _ = self._search.flat(words)
+        lost = steps < 0
+        if not len(characters):
+            return steps, counts
+        word_of = np.repeat(np.arange(len(words)), counts)
+        if not self.byte_fallback and self.unknown is not None:  # one id for each run
+            again = np.zeros_like(lost)
+            again[1:] = lost[1:] & lost[:-1] & (word_of[1:] == word_of[:-1])
+            ids = np.where(lost, self.unknown, steps)[~again]
+            return ids, np.bincount(word_of[~again], minlength=len(words))
+        if None not in self._byte_ids:
+            text = "".join(map(chr, characters.tolist()))
+            width = np.ones(len(steps), np.int64)
+            width[lost] = [len(character.encode()) for character in text]
+            ids = np.repeat(steps, width)
+            ids[ids < 0] = np.array(self._byte_ids, np.int64)[np.frombuffer(text.encode(), np.uint8)]
+            return ids, np.bincount(word_of, weights=width, minlength=len(words)).astype(np.int64)
+        cut = [self._spelled(word, path) for word, path in zip(words, in_lists(steps, counts), strict=True)]
+        return np.array([i for ids in cut for i in ids], np.int64), np.array(list(map(len, cut)), np.int64)
 
     def _cut_reference(self, word: str) -> list[int]:
         """(E1) by `fp_tokenize.lattice`."""

@@ -125,7 +125,7 @@ are those of `fp_tokenize.trellis`. With $\kappa_x = 0$ for longer pieces, $\ln 
 without bound as $c_x \to 0$: $G$ *wants* pieces to die. The training helps: pieces that are expected less than half a
 time are dropped. There the claim ends, as it holds for fixed pieces.
 
-The $e^{s_x}$ add up to less than one (`tokenize.posterior-scores`), so they are no distribution. The last step of the
+The $e^{s_x}$ add up to at most one (`tokenize.posterior-scores`), so they are no distribution. The last step of the
 training is therefore (E2), which makes them one, and by `tokenize.unigram-em` raises $F$.
 
 ## What a piece is worth

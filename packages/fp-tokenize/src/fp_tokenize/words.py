@@ -183,8 +183,10 @@ def count_words(
         raise ValueError(f"processes must be a whole number of at least 1, got {processes!r}")
     for name, step, kind in (("normalizer", normalizer, Normalizer), ("pretokenizer", pretokenizer, Pretokenizer)):
         if step is not None and not isinstance(step, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {step!r}. Names are read by Normalizer.named and "
-                "pretokenize.named.")
+            raise TypeError(
+                f"{name} must be a {kind.__name__}, got {step!r}. Names are read by Normalizer.named and "
+                "pretokenize.named."
+            )
     tally = _Tally(
         Normalizer() if normalizer is None else normalizer,
         Pretokenizer() if pretokenizer is None else pretokenizer,
