@@ -44,9 +44,11 @@ def test_ten_thousand_random_texts_are_normalised_alike(name):
 
 
 @pytest.mark.parametrize("name", PRETOKENIZERS)
-def test_ten_thousand_random_texts_get_the_same_words_and_spans(name):
+def test_random_texts_get_the_same_words_and_spans(name):
     ours, theirs = PRETOKENIZERS[name][0], oracle.words_of(PRETOKENIZERS[name][1])
-    for text in TEXTS[oracle.PRETOKENIZE]:
+    # every combination of options, and ten thousand texts for the patterns and steps in use
+    count = 10_000 if name in oracle.SHOWN or not name.startswith("Split") else 1_000
+    for text in TEXTS[oracle.PRETOKENIZE][:count]:
         expected = theirs(text)
         assert ours.pieces(text) == expected
         assert ours.split(text) == [word for word, _, _ in expected]

@@ -424,3 +424,8 @@ def test_its_words_are_cut_one_by_one_or_together_at_the_limit():
     words = [f"w{i}" for i in range(bpe.FEW + 1)]
     assert FULL._cut(words) == FULL._cut(words[:-1]) + FULL._cut(words[-1:])
     assert "bytes" in repr(FULL) and "344 merges" in repr(FULL)
+
+
+def test_a_special_token_takes_no_bytes_place():
+    with pytest.raises(ValueError, match="cannot be the name of a byte, whose place it would take, got 'a'"):
+        BPETokenizer.train(["ab"], 300, ["a"])

@@ -17,6 +17,7 @@ from fp_tokenize import (
     ByteTokenizer,
     CharTokenizer,
     UnigramTokenizer,
+    WordPieceTokenizer,
     from_gguf,
     from_huggingface,
     from_sentencepiece,
@@ -183,7 +184,7 @@ def test_every_tokenizer_is_loaded_as_it_was_saved(tmp_path):
     assert count > 25
 
 
-@pytest.mark.parametrize("pretokenizer", [*map(named, NAMES), Pretokenizer([ByteLevel(), Digits()])], ids=repr)
+@pytest.mark.parametrize("pretokenizer", [*map(named, NAMES), Pretokenizer([ByteLevel(), Digits()])])
 def test_bytes_are_named_last_and_by_models_of_bytes_only(pretokenizer, tmp_path):
     words = ["to", "be", "or", "not", "to", "be"] * 3
     for tokenizer in (
@@ -205,6 +206,15 @@ def test_a_space_before_the_text_is_written_for_models_of_bytes_only(tmp_path):
     spaced = Pretokenizer([ByteLevel(add_prefix_space=True)])
     with pytest.raises(ValueError, match="the last step of a model of bytes only"):
         save(UnigramTokenizer.train(["to be"] * 3, 16, pretokenizer=spaced), tmp_path)
+
+
+@plain
+def test_a_template_does_not_change_the_kind(name, tmp_path):
+    tokenizer = type(PLAIN[name]).train(["ab"], None, ["<s>"])
+    tokenizer.template = Template(("<s>",))
+    save(tokenizer, tmp_path)
+    assert type(load(tmp_path)) is type(tokenizer)
+    assert load(tmp_path).encode("a", template=True) == tokenizer.encode("a", template=True)
 
 
 @plain

@@ -230,6 +230,7 @@ def test_the_longest_key_counts_or_the_shortest_in_a_grapheme():
         ("ﬁ\t言!", "fi !", "fi !"),
         ("a\u0301", "A", "A\u0301"),  # the mapped letter swallows its mark
         ("a\u0301\u0301\u0301", "A\u0301\u0301\u0301", "A\u0301\u0301\u0301"),  # a cluster of 6 bytes or more does not
+        ("a\u0301\u0301 é\u0301\u0301", "A E\u0301\u0301", "A\u0301\u0301 E\u0301\u0301"),  # of 5 bytes, and of 6
         ("ee e", "ee e", "3 e"),
         ("", "", ""),
     ):

@@ -67,8 +67,8 @@ def test_blocks_of_any_size_and_rare_or_frequent_words_change_nothing(name, part
     tokenizer = Halves(pretokenizer=pretokenize.named(name))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "BLOCK", 7)
+        patch.setattr(pipeline, "LEARNING", 15)
         patch.setattr(pipeline, "FEW", 1)
-        patch.setattr(pipeline, "MANY", 2)
         patch.setattr(pipeline, "CACHE_BYTES", 1000)
         for text in (*parts, " ".join(parts)):
             assert tokenizer.encode(text) == tokenizer.encode_reference(text)

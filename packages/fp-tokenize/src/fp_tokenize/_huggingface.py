@@ -112,6 +112,7 @@ def _plain(tokenizer: Frame, data: Any) -> Frame | None:
             candidate = CharTokenizer([name for name in names[1:] if name not in added], tokenizer.added_tokens)
     except ValueError:
         return None
+    candidate.template = tokenizer.template
     return candidate if same(layout_of(candidate), data) else None
 
 
@@ -370,20 +371,20 @@ def layout_of(tokenizer: Any) -> dict[str, Any]:
 
 def _splitting(steps: Sequence[pretokenize.Step], in_bytes: bool) -> list[pretokenize.Step]:
     """The steps as the layout needs them, where `ByteLevel` also turns text into names of bytes: last, or nowhere."""
-    last = ByteLevel(use_regex=False)
+    last: list[pretokenize.Step] = [ByteLevel(use_regex=False)] if in_bytes else []
     if in_bytes and steps and isinstance(steps[-1], ByteLevel):
-        *steps, last = steps
+        steps, last = steps[:-1], [steps[-1]]
     others: list[pretokenize.Step] = []
     for step in steps:
         if isinstance(step, ByteLevel) and step.add_prefix_space:
             raise ValueError(
                 "ByteLevel(add_prefix_space=True) can be written as the last step of a model of bytes only"
             )
-        if isinstance(step, ByteLevel):
-            step = Split(GPT2_PATTERN) if step.use_regex else None
-        if step is not None:
+        if not isinstance(step, ByteLevel):
             others.append(step)
-    return [*others, last] if in_bytes else others
+        elif step.use_regex:
+            others.append(Split(GPT2_PATTERN))
+    return [*others, *last]
 
 
 def _without_table(steps: Sequence[Step], extension: dict[str, Any]) -> list[Step]:

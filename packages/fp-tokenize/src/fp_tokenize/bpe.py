@@ -530,6 +530,11 @@ class BPETokenizer(SubwordTokenizer):
         """
         if pretokenizer is None:
             pretokenizer = GPT2 if alphabet == "bytes" else METASPACE
+        for token in special_tokens:
+            if alphabet == "bytes" and token in _BYTE_OF:
+                raise ValueError(
+                    f"a special token cannot be the name of a byte, whose place it would take, got {token!r}"
+                )
         counts = count_words(texts, normalizer, pretokenizer, processes, special_tokens)
         trained = train_merges(
             counts, vocab_size, special_tokens, alphabet=alphabet, min_count=min_count, progress=progress

@@ -351,8 +351,8 @@ def as_ids(ids: Ids, vocab_size: int, position: int = 0) -> Integer[np.ndarray, 
     """Ids as an array; `ValueError` if one lies outside the vocabulary, counting positions from `position`."""
     if isinstance(ids, str | bytes) or not (isinstance(ids, Sequence) or hasattr(ids, "__array__")):
         raise TypeError(f"ids are a list or an array of integers, got {type(ids).__name__}")
-    if getattr(ids, "ndim", 1) != 1:
-        raise ValueError(f"ids are a sequence of integers, got an array of shape {ids.shape}")
+    if isinstance(ids, np.ndarray) and ids.ndim != 1:
+        raise ValueError(f"ids are a sequence of integers, got an array of shape {np.shape(ids)}")
     if not len(ids):
         return np.empty(0, np.int64)  # an empty list has no integer type
     try:

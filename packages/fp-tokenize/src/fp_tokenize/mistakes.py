@@ -15,8 +15,8 @@ You need: all the sections up to `fp_tokenize.interchange`.
 
 ## Training
 
-**1. Overlapping pairs counted twice.** In `aaa` the pair `aa` can be merged once. Counting neighbours finds two. In text
-with long runs (spaces, dashes, digits) the wrong pair wins, and its count falls by less than expected when it is
+**1. Overlapping pairs counted twice.** In `aaa` the pair `aa` can be merged once. Counting neighbours finds two. In
+text with long runs (spaces, dashes, digits) the wrong pair wins, and its count falls by less than expected when it is
 merged.
 
 >>> Counter(pairwise("aaa"))["a", "a"], "aaa".count("aa")
@@ -53,8 +53,9 @@ longest token that fits is WordPiece's rule, and gives other ids, often shorter 
 >>> by_rank("abc", merges), "abc" in merges.results
 (['a', 'bc'], True)
 
-**6. One pass in vocabulary order.** Applying each merge once, in order of rank, is right only if no merge makes operands
-for an earlier one and each result has one merge (`fp_tokenize.merges`). Files exist for which that does not hold.
+**6. One pass in vocabulary order.** Applying each merge once, in order of rank, is right only if no merge makes
+operands for an earlier one and each result has one merge (`fp_tokenize.merges`). Files exist for which that does not
+hold.
 
 >>> odd = joined([("ab", "c"), ("a", "b")])
 >>> replay("abc", odd), by_rank("abc", odd)
@@ -98,14 +99,16 @@ that is put together from pieces must put the spaces where training texts had th
 ('n\ufffd\ufffd', 'né')
 
 **11. Normalising what should come back.** NFKC turns "①" into "1" and "ﬁ" into "fi". Whatever is normalised before the
-bytes are taken is lost before the bytes could save it. Byte-level vocabularies therefore normalise nothing, or NFC only.
+bytes are taken is lost before the bytes could save it. Byte-level vocabularies therefore normalise nothing, or NFC
+only.
 
 >>> exact, folded = (BPETokenizer.train(["x"], 257, normalizer=n) for n in (None, Normalizer.named("nfkc")))
 >>> exact.decode(exact.encode("ﬁve ①")), folded.decode(folded.encode("ﬁve ①"))
 ('ﬁve ①', 'five 1')
 
 **12. One user, two spellings.** "é" is one code point or two. They look the same, and are different tokens; a password,
-a file name or a cache key made from ids then fails to match. Normalise to NFC where texts come in, not in the tokenizer.
+a file name or a cache key made from ids then fails to match. Normalise to NFC where texts come in, not in the
+tokenizer.
 
 >>> composed, decomposed = "é", "e\u0301"
 >>> exact.encode(composed) == exact.encode(decomposed), Normalizer.named("nfc")(decomposed) == composed

@@ -61,12 +61,14 @@ entries. Both spend most of their time on the regular expression, which is what 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import chain, count, pairwise
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Int32, Int64, Integer
 
 from fp_tokenize.frame import Frame, Inner
 from fp_tokenize.normalize import Normalizer
@@ -77,12 +79,13 @@ __all__ = ["SubwordTokenizer"]  # the order of the page
 
 CACHE_BYTES = 1 << 28  # estimated bytes of each table
 BLOCK = 1 << 14  # characters of a block: its chunks stay in the processor's cache between making and look-up
+LEARNING = 1 << 17  # the same while there is much to learn: words are cut faster when there are many
 FEW = 64  # chunks below which remembering them is always worth it
-MANY = 4096  # words above which remembering most of them is not
 # a single space between two characters that are not white space; beginning with the space makes the search fast
 _CUT = re.compile(r" (?<=\S )(?=\S)")
 
-Group = tuple[int, ...]  # ids of one word or chunk
+Group = tuple[int, ...]  # ids of a chunk, or of some words
+Cut = Callable[[list[str]], tuple[Integer[np.ndarray, " M"], Integer[np.ndarray, " W"]]]
 
 
 class SubwordTokenizer(Frame):
@@ -127,8 +130,8 @@ class SubwordTokenizer(Frame):
         self._normalized = {  # added tokens that are searched in the normalised text, as they look there
             token: replace(token, content=self._spelling(token)) for token in self.added_tokens if self._later(token)
         }
-        self._words = _Table()
-        self._chunks = _Table()
+        self._words = _Words()
+        self._chunks = _Chunks()
 
     # ---- what a subclass says
 
@@ -137,10 +140,8 @@ class SubwordTokenizer(Frame):
         return [self._cut_reference(word) for word in words]
 
     def _cut_flat(self, words: list[str]) -> tuple[Integer[np.ndarray, " M"], Integer[np.ndarray, " W"]]:
-        """Ids of some words, which may repeat, one behind the other; and how many each has."""
-        distinct = list(set(words))
-        cut = dict(zip(distinct, self._cut(distinct), strict=True))
-        groups = [cut[word] for word in words]
+        """The same one behind the other, and how many each word has."""
+        groups = self._cut(words)
         return np.fromiter(chain.from_iterable(groups), np.int64), np.array(list(map(len, groups)), np.int64)
 
     def _cut_reference(self, word: str) -> list[int]:
@@ -188,39 +189,31 @@ class SubwordTokenizer(Frame):
     def _plain(self, text: str, first: bool) -> Iterator[Iterable[Group]]:
         """The same without added tokens."""
         cut = _CUT.search(text) if self.pretokenizer.space_safe else None
-        yield self._in_bulk(self.pretokenizer.split(text[: cut.start()] if cut else text, first))
-        known = False  # whether everything in the last block was in the table
+        yield self._by_words(self.pretokenizer.split(text[: cut.start()] if cut else text, first))
+        size = LEARNING
         while cut:
             start = cut.end()
-            cut = _CUT.search(text, start + (BLOCK if known else 16 * BLOCK))
-            groups, known = self._by_chunks(text[start : cut.start()] if cut else text[start:])
-            yield groups
+            cut = _CUT.search(text, start + size)
+            block = text[start : cut.start()] if cut else text[start:]
+            if size > LEARNING:  # the last block had little repetition: this one is not even looked up
+                yield self._by_words(self.pretokenizer.split(" " + block, False))
+                size = LEARNING
+            else:
+                groups, size = self._by_chunks(block)
+                yield groups
 
-    def _by_words(self, words: list[str]) -> Iterator[Group]:
-        """Ids of each word, looked up."""
-        table = self._words
-        return self._looked_up(words, table, set(words).difference(table.groups))
+    def _by_words(self, words: list[str]) -> list[Group]:
+        """Ids of some words, looked up, as a single group."""
+        return [tuple(self._looked_up(words)[0].tolist())] if words else []
 
-    def _in_bulk(self, words: list[str]) -> Iterable[Group]:
-        """Ids of some words, looked up; or all cut together, if most of them are new."""
-        table = self._words
-        missing = set(words).difference(table.groups)
-        if 2 * len(missing) > len(words) > MANY:
-            return [tuple(self._cut_flat(words)[0].tolist())]
-        return self._looked_up(words, table, missing)
+    def _looked_up(self, words: list[str]) -> tuple[Int32[np.ndarray, " M"], Int64[np.ndarray, " W"]]:
+        """Ids of some words, one behind the other, and how many each has; unknown words are cut in bulk."""
+        if self._words.size > CACHE_BYTES:
+            self._words = _Words()
+        return self._words.look_up(words, self._cut_flat)
 
-    def _looked_up(self, words: list[str], table: "_Table", missing: set[str]) -> Iterator[Group]:
-        """Ids of each word, after those missing in the table have been cut."""
-        if missing:
-            if table.size > CACHE_BYTES:
-                table = self._words = _Table()
-                missing = set(words)
-            fresh = list(missing)
-            table.learn(fresh, map(tuple, self._cut(fresh)))
-        return map(table.groups.__getitem__, words)
-
-    def _by_chunks(self, block: str) -> tuple[Iterable[Group], bool]:
-        """Ids of a block of text, which follows a space, by its chunks; and whether all of them were in the table."""
+    def _by_chunks(self, block: str) -> tuple[Iterable[Group], int]:
+        """Ids of a block of text, which follows a space, by its chunks; and how large the next block should be."""
         table = self._chunks
         if "  " in block or "\n " in block or " \n" in block:  # seen at once: some spaces are not single
             chunks = _CUT.split(block)
@@ -228,21 +221,22 @@ class SubwordTokenizer(Frame):
             chunks = block.split(" ")
             groups = list(map(table.groups.get, chunks))
             if None not in groups:
-                return groups, True  # type: ignore[return-value]
-            if any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in chunks):
-                chunks = _CUT.split(block)
+                return groups, BLOCK  # type: ignore[return-value]
         missing = set(chunks).difference(table.groups)
+        if any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in missing):
+            chunks = _CUT.split(block)
+            missing = set(chunks).difference(table.groups)
         if 2 * len(missing) > len(chunks) > FEW:  # little repetition
-            return self._in_bulk(self.pretokenizer.split(" " + block, False)), False
-        known = not missing
+            return self._by_words(self.pretokenizer.split(" " + block, False)), 8 * LEARNING
+        size = LEARNING if missing else BLOCK
         if missing:
             if table.size > CACHE_BYTES:
-                table = self._chunks = _Table()
+                table = self._chunks = _Chunks()
                 missing = set(chunks)
             self._learn_chunks(list(missing), table)
-        return map(table.groups.__getitem__, chunks), known
+        return map(table.groups.__getitem__, chunks), size
 
-    def _learn_chunks(self, chunks: list[str], table: "_Table") -> None:
+    def _learn_chunks(self, chunks: list[str], table: "_Chunks") -> None:
         if self.pretokenizer.keeps_length:  # all at once: the words of a chunk end where the chunk does
             chunks.sort(key=lambda chunk: chunk[-1].isspace())  # a text's last one may; no other may stand behind it
             words = self.pretokenizer.split(" " + " ".join(chunks), False)
@@ -252,9 +246,8 @@ class SubwordTokenizer(Frame):
             split = [self.pretokenizer.split(" " + chunk, False) for chunk in chunks]
             words = list(chain.from_iterable(split))
             last = np.cumsum(list(map(len, split))) - 1
-        groups = list(self._by_words(words))
-        flat = tuple(chain.from_iterable(groups))
-        ends = np.cumsum(list(map(len, groups)))[last]
+        ids, counts = self._looked_up(words)
+        flat, ends = tuple(ids.tolist()), np.append(0, np.cumsum(counts))[1 + last]
         table.learn(chunks, (flat[start:end] for start, end in pairwise([0, *ends.tolist()])))
 
     # ---- added tokens that are searched in the normalised text
@@ -295,7 +288,7 @@ class SubwordTokenizer(Frame):
                 at = part.end
                 continue
             for word, start, end in self.pretokenizer.pieces(part, first and position == 0):
-                ids = self._cut_reference(word)
+                ids = list(self._cut([word])[0])
                 added = len(word) - (end - start)  # characters that splitting put in front
                 for token_id, (a, b) in zip(ids, self._extents(word, ids), strict=True):
                     left, right = at + start + max(a - added, 0), at + start + max(b - added, 0)
@@ -311,8 +304,8 @@ def _covered(spans: list[tuple[int, int]], left: int, right: int, end: int) -> t
     return at, at
 
 
-class _Table:
-    """Strings and their ids. A full table is replaced, never emptied, so that readers in other threads can go on."""
+class _Chunks:
+    """Chunks and their ids. A full table is replaced, never emptied, so that readers in other threads can go on."""
 
     def __init__(self) -> None:
         self.groups: dict[str, Group] = {}  # a plain dictionary: `set.difference` looks up in no other kind
@@ -322,3 +315,48 @@ class _Table:
         """Take up strings and their ids."""
         self.size += 12 * sum(map(len, strings)) + 200 * len(strings)
         self.groups.update(zip(strings, groups, strict=True))
+
+
+class _Words:
+    """
+    Words and their ids, without an object for each: a word has a row, a row says where its ids are in one array.
+
+    So a text is looked up by one dictionary access a word, and its ids are gathered by NumPy.
+    """
+
+    def __init__(self) -> None:
+        self.row: defaultdict[str, int] = defaultdict(count().__next__)  # a new word gets the next row
+        self.ids, self.starts, self.counts = np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64)
+        self.size = 0  # estimated bytes
+        self.lock = threading.Lock()
+
+    def look_up(self, words: list[str], cut: Cut) -> tuple[Int32[np.ndarray, " M"], Int64[np.ndarray, " W"]]:
+        """Ids of some words, one behind the other, and how many each has; `cut` does so for words that are new."""
+        with self.lock:
+            rows = np.fromiter(map(self.row.__getitem__, words), np.int64, len(words))
+            known = len(self.starts)
+            if len(self.row) > known:
+                self._learn(words, rows, cut)
+            counts, place = self.counts.take(rows), self.starts.take(rows)
+            place -= np.cumsum(counts) - counts
+            at = np.repeat(place, counts)
+            at += np.arange(len(at))
+            return self.ids.take(at), counts
+
+    def _learn(self, words: list[str], rows: Int64[np.ndarray, " W"], cut: Cut) -> None:
+        known = len(self.starts)
+        places = np.flatnonzero(rows >= known)[::-1]
+        first = np.empty(len(self.row) - known, np.int64)
+        first[rows[places] - known] = places  # of several places the last one written, the first in the text
+        fresh = [words[place] for place in first.tolist()]
+        try:
+            ids, counts = cut(fresh)
+        except BaseException:
+            for word in fresh:
+                del self.row[word]
+            self.row.default_factory = count(known).__next__
+            raise
+        self.starts = np.append(self.starts, np.cumsum(counts) - counts + len(self.ids))
+        self.counts = np.append(self.counts, counts)
+        self.ids = np.append(self.ids, ids.astype(np.int32))
+        self.size += 4 * len(ids) + sum(map(len, fresh)) + 150 * len(fresh)

@@ -125,7 +125,7 @@ class Template:
     after: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for names in (self.before, self.after):
+        for names in vars(self).values():
             if isinstance(names, str):
                 raise TypeError(f"a template needs tuples of names, got the string {names!r}")
 

@@ -126,6 +126,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import nlargest
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -273,6 +274,7 @@ class UnigramTokenizer(SubwordTokenizer):
         unknown: str = "<unk>",
         normalizer: Normalizer | None = None,
         pretokenizer: Pretokenizer | None = None,
+        template: Template | None = None,
         processes: int = 1,
         progress: Callable[[int, int], None] | None = None,
         **settings: Any,
@@ -292,6 +294,8 @@ class UnigramTokenizer(SubwordTokenizer):
             The name of the unknown token.
         normalizer, pretokenizer
             What is done to a text before it is cut.
+        template
+            What `encode` puts around a text when asked.
         processes
             On how many processes words are counted.
         progress
@@ -319,6 +323,7 @@ class UnigramTokenizer(SubwordTokenizer):
             normalizer=normalizer,
             pretokenizer=pretokenizer,
             special_tokens=special,
+            template=template,
         )
 
     def __repr__(self) -> str:
@@ -410,7 +415,10 @@ class UnigramTokenizer(SubwordTokenizer):
             yield from super()._plain(text, first)
             return
         words = self.pretokenizer.split(text, first)
-        groups = self._single.corrected(words, self._by_words(words), self._spelled)
+        ids, counts = self._looked_up(words)
+        flat, ends = tuple(ids.tolist()), np.cumsum(counts).tolist()
+        each = [flat[start:end] for start, end in pairwise([0, *ends])]
+        groups = self._single.corrected(words, each, self._spelled)
         yield self._joined(groups) if self._runs_over_spaces else groups
 
     @property
