@@ -306,7 +306,7 @@ class Frame:
             return [text], ()
         chosen = choose(text, self.added_tokens, special, self._id_of)
         inner = tuple(token for token in chosen if self._later(token))
-        return parts_of(text, [token for token in chosen if token not in inner]), inner
+        return parts_of(text, [token for token in chosen if not self._later(token)]), inner
 
     def _contributed(self, ids: Iterable[int], errors: str, skip_special: bool) -> Iterator[bytes]:
         table = self._bytes

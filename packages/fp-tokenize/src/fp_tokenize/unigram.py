@@ -341,6 +341,8 @@ class UnigramTokenizer(SubwordTokenizer):
 
     def _cut_flat(self, words: list[str]) -> tuple[Int[np.ndarray, " M"], Int[np.ndarray, " W"]]:
         """`_cut` in arrays, unknown characters included."""
+        if self._single is not None:
+            return super()._cut_flat(words)
         steps, counts, characters, _ = self._search.flat(words)
         lost = steps < 0
         if not len(characters):

@@ -141,6 +141,13 @@ def _words_once(words: dict[str, int]) -> dict[tuple[str, str], float]:
     return _from_counts(_split(words), "once")
 
 
+def _pairs_once(words: dict[str, int]) -> dict[tuple[str, str], float]:
+    split = _split(words)
+    symbols = Counter(symbol for word, count in split.items() for _ in range(count) for symbol in word)
+    pairs = Counter(pair for word in split for pair in pairwise(word))
+    return {(a, b): count / (symbols[a] * symbols[b]) for (a, b), count in pairs.items()}
+
+
 def _with_the_total(words: dict[str, int]) -> dict[tuple[str, str], float]:
     return _from_counts(_split(words), "total")
 
@@ -168,6 +175,10 @@ MISTAKES = (
         "You count a symbol that begins a word together with the one that continues it. They are two symbols.",
     ),
     (_words_once, "You count each distinct word once. All its symbols and pairs occur as often as the word."),
+    (
+        _pairs_once,
+        "You count the pairs of each distinct word once, and its symbols as often as the word. Both occur as often.",
+    ),
     (
         _with_the_total,
         "You multiply by the number of symbols. That makes it the ratio to what chance would give; the score as it is "
