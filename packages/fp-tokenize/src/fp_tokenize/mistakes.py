@@ -98,9 +98,9 @@ that is put together from pieces must put the spaces where training texts had th
 >>> "".join(bytes_of.decode([i]) for i in bytes_of.encode("né")), "".join(bytes_of.decode_stream(bytes_of.encode("né")))
 ('n\ufffd\ufffd', 'né')
 
-**11. Normalising what should come back.** NFKC turns "①" into "1" and "ﬁ" into "fi". Whatever is normalised before the
-bytes are taken is lost before the bytes could save it. Byte-level vocabularies therefore normalise nothing, or NFC
-only.
+**11. Normalising before falling back to bytes.** NFKC turns "①" into "1" and "ﬁ" into "fi". Bytes, as symbols or as a
+fallback for unknown characters, promise that every text comes back; what is normalised before them is lost before they
+could save it. Byte-level vocabularies therefore normalise nothing, or NFC only.
 
 >>> exact, folded = (BPETokenizer.train(["x"], 257, normalizer=n) for n in (None, Normalizer.named("nfkc")))
 >>> exact.decode(exact.encode("ﬁve ①")), folded.decode(folded.encode("ﬁve ①"))
