@@ -196,3 +196,13 @@ def test_words_are_as_long_as_the_text_where_that_is_said(name, text):
 def test_an_added_token_of_which_the_normaliser_leaves_nothing_is_refused():
     with pytest.raises(ValueError, match=r"leaves nothing of the added token '\u0301'.*normalized=False"):
         Halves(normalizer=Normalizer.named("strip_accents"), special_tokens=[AddedToken("\u0301", normalized=True)])
+
+
+@pytest.mark.claim("tokenize.chunks-exact")
+@pytest.mark.parametrize("name", pretokenize.NAMES)
+@pytest.mark.parametrize("end", ["\n", "\t", "\n\n", "\u3000"])
+def test_the_end_of_one_text_is_no_chunk_of_another(name, end):
+    """A text's last chunk may end in white space; the space behind it in another text is then no boundary."""
+    tokenizer = Halves(pretokenizer=pretokenize.named(name))
+    for text in (f"a the{end}", f"a the{end} 1 the{end} b", f"the the{end}", f"the the{end} 1"):
+        assert tokenizer.encode(text) == tokenizer.encode_reference(text)

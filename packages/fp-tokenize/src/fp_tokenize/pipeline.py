@@ -190,7 +190,7 @@ class SubwordTokenizer(Frame):
         """The same without added tokens."""
         cut = _CUT.search(text) if self.pretokenizer.space_safe else None
         yield self._by_words(self.pretokenizer.split(text[: cut.start()] if cut else text, first))
-        size = LEARNING
+        size, odd = LEARNING, False
         while cut:
             start = cut.end()
             cut = _CUT.search(text, start + size)
@@ -198,9 +198,16 @@ class SubwordTokenizer(Frame):
             if size > LEARNING:  # the last block had little repetition: this one is not even looked up
                 yield self._by_words(self.pretokenizer.split(" " + block, False))
                 size = LEARNING
-            else:
-                groups, size = self._by_chunks(block)
+            elif size == BLOCK and not odd and (groups := self._known(block)) is not None:
                 yield groups
+            else:
+                groups, size, odd = self._by_chunks(block, odd)
+                yield groups
+
+    def _known(self, block: str) -> list[Group] | None:
+        """Ids of a block of text, which follows a space, if what is between its spaces are chunks in the table."""
+        groups = list(map(self._chunks.groups.get, block.split(" ")))
+        return None if None in groups else groups  # type: ignore[return-value]
 
     def _by_words(self, words: list[str]) -> list[Group]:
         """Ids of some words, looked up, as a single group."""
@@ -212,33 +219,35 @@ class SubwordTokenizer(Frame):
             self._words = _Words()
         return self._words.look_up(words, self._cut_flat)
 
-    def _by_chunks(self, block: str) -> tuple[Iterable[Group], int]:
-        """Ids of a block of text, which follows a space, by its chunks; and how large the next block should be."""
+    def _by_chunks(self, block: str, odd: bool) -> tuple[Iterable[Group], int, bool]:
+        """
+        Ids of a block of text, which follows a space, by its chunks, which are learnt if they repeat.
+
+        Also how large the next block should be, and whether spaces in this one are no boundaries of chunks; `odd` says
+        that of the last block.
+        """
         table = self._chunks
-        if "  " in block or "\n " in block or " \n" in block:  # seen at once: some spaces are not single
-            chunks = _CUT.split(block)
-        else:
-            chunks = block.split(" ")
-            groups = list(map(table.groups.get, chunks))
-            if None not in groups:
-                return groups, BLOCK  # type: ignore[return-value]
+        chunks = _CUT.split(block) if odd else block.split(" ")
         missing = set(chunks).difference(table.groups)
-        if any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in missing):
-            chunks = _CUT.split(block)
+        if not odd and any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in missing):
+            chunks, odd = _CUT.split(block), True
             missing = set(chunks).difference(table.groups)
+        end: list[Group] = []
+        if chunks[-1][-1:].isspace():  # of a text; never learnt, for a space behind it would be no boundary
+            missing.discard(chunks[-1])
+            end = self._by_words(self.pretokenizer.split(" " + chunks.pop(), False))
         if 2 * len(missing) > len(chunks) > FEW:  # little repetition
-            return self._by_words(self.pretokenizer.split(" " + block, False)), 8 * LEARNING
+            return self._by_words(self.pretokenizer.split(" " + block, False)), 8 * LEARNING, odd
         size = LEARNING if missing else BLOCK
         if missing:
             if table.size > CACHE_BYTES:
                 table = self._chunks = _Chunks()
                 missing = set(chunks)
             self._learn_chunks(list(missing), table)
-        return map(table.groups.__getitem__, chunks), size
+        return chain(map(table.groups.__getitem__, chunks), end), size, odd and "  " in block
 
     def _learn_chunks(self, chunks: list[str], table: "_Chunks") -> None:
         if self.pretokenizer.keeps_length:  # all at once: the words of a chunk end where the chunk does
-            chunks.sort(key=lambda chunk: chunk[-1].isspace())  # a text's last one may; no other may stand behind it
             words = self.pretokenizer.split(" " + " ".join(chunks), False)
             ends = np.cumsum(np.fromiter(map(len, words), np.int64, len(words)))
             last = np.searchsorted(ends, np.cumsum([1 + len(chunk) for chunk in chunks]))
