@@ -139,6 +139,7 @@ from fp_tokenize.unicode import FORMS, graphemes, starts_anew
 __all__ = [
     "Normalizer",
     "Step",
+    "Composed",
     "Unicode",
     "Lowercase",
     "StripAccents",
@@ -355,8 +356,8 @@ class _Substitution(Step):
         return ((*match.span(), match.expand(self.content)) for match in self.pattern.finditer(text))
 
 
-class _Composed(Step):
-    """A step made of others."""
+class Composed(Step):
+    """A step made of others, done in their order: the base of those below."""
 
     def __call__(self, text: str) -> str:
         for part in self.parts():
@@ -389,7 +390,7 @@ _BERT_MARKS = (Unicode("NFD"), _deletion(r"\p{Mn}+"))
 
 
 @dataclass(frozen=True)
-class StripAccents(_Composed):
+class StripAccents(Composed):
     r"""
     Delete combining marks. Those inside a composed character are out of its reach: put `Unicode("NFD")` before.
 
@@ -404,7 +405,7 @@ class StripAccents(_Composed):
 
 
 @dataclass(frozen=True)
-class Strip(_Composed):
+class Strip(Composed):
     """
     Delete white space at the ends.
 
@@ -422,7 +423,7 @@ class Strip(_Composed):
 
 
 @dataclass(frozen=True)
-class Bert(_Composed):
+class Bert(Composed):
     r"""
     What BERT does to a text before it looks for words.
 
@@ -459,7 +460,7 @@ class Bert(_Composed):
 
 
 @dataclass(frozen=True)
-class Nmt(_Composed):
+class Nmt(Composed):
     r"""
     SentencePiece's cleaning: controls are deleted; other white space, marks of direction and U+FFFD become spaces.
 

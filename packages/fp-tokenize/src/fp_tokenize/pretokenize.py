@@ -219,6 +219,7 @@ __all__ = [
     "CL100K_PATTERN",
     "O200K_PATTERN",
     "Step",
+    "Matching",
     "Split",
     "ByteLevel",
     "Digits",
@@ -422,8 +423,8 @@ class Step:
         return [text[start:end] for start, end in self.cuts(text)]
 
 
-class _Matching(Step):
-    """A step whose words are the matches of a pattern of ours."""
+class Matching(Step):
+    """A step whose words are the matches of a pattern of this section: the base of some below."""
 
     _known: Known
 
@@ -542,7 +543,7 @@ def _behave(matches: Iterable[tuple[int, int]], text: str, behavior: str, invert
 
 
 @dataclass(frozen=True)
-class ByteLevel(_Matching):
+class ByteLevel(Matching):
     """
     GPT-2's words. (The names of bytes, which this step also writes in other libraries, are the tokenizer's business.)
 
@@ -580,7 +581,7 @@ class ByteLevel(_Matching):
 
 
 @dataclass(frozen=True)
-class Digits(_Matching):
+class Digits(Matching):
     """
     Numbers apart from the rest: runs of Unicode's category N, or each of its characters if so asked.
 
@@ -623,7 +624,7 @@ class Punctuation(Step):
 
 
 @dataclass(frozen=True)
-class Whitespace(_Matching):
+class Whitespace(Matching):
     r"""
     Runs of word characters (`\w`: letters, marks, digits, `_`) and runs of others; white space is dropped.
 
@@ -638,7 +639,7 @@ class Whitespace(_Matching):
 
 
 @dataclass(frozen=True)
-class WhitespaceSplit(_Matching):
+class WhitespaceSplit(Matching):
     """
     What white space separates.
 
@@ -653,7 +654,7 @@ class WhitespaceSplit(_Matching):
 
 
 @dataclass(frozen=True)
-class Bert(_Matching):
+class Bert(Matching):
     """
     What white space separates, with each punctuation mark on its own.
 
@@ -731,7 +732,7 @@ def _direct(steps: tuple[Step, ...]) -> Callable[[str], list[str]] | None:
     step = steps[0]
     if isinstance(step, Split):
         return step.known.findall if step.known is not None else None
-    if isinstance(step, _Matching) and (step == ByteLevel() or not isinstance(step, ByteLevel)):
+    if isinstance(step, Matching) and (step == ByteLevel() or not isinstance(step, ByteLevel)):
         return step._known.findall
     return None
 
