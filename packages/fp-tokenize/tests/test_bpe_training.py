@@ -387,7 +387,7 @@ def test_gaps_part_the_words():
         (({"ab": 2**64}, 300), {}, TypeError, "counts of words must be integers that fit 64 bits"),
         (({"ab": 2**62}, 300), {}, ValueError, "fewer than 2\\*\\*62 letters"),
         (({"ab": 1}, 300, ["<s>", "<s>"]), {}, ValueError, "each special token is given once, '<s>' occurs twice"),
-        (({"ab": 1}, 300, [""]), {}, ValueError, "a spelling that is not only white space, got ''"),
+        (({"ab": 1}, 300, [""]), {}, ValueError, "needs a spelling, got ''"),
         (({"ab": 1}, 300, "<s>"), {}, TypeError, "special_tokens must be a list of names, got the string '<s>'"),
         (({"ab": 1}, 300), {"alphabet": "letters"}, ValueError, "alphabet must be 'bytes' or 'characters'"),
         (({"ab": 1}, 300), {"min_count": 0}, ValueError, "min_count must be at least 1, got 0"),

@@ -3,12 +3,13 @@
 import re
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fp_tokenize import ByteTokenizer, CharTokenizer, UnigramTokenizer, WordPieceTokenizer
 from fp_tokenize.pretokenize import WHITESPACE
-from fp_tokenize.special import AddedToken, Template, find, parts_of
+from fp_tokenize.special import WHITE_SPACE, AddedToken, Template, find, parts_of
 
 contents = st.text(st.sampled_from("<ab>"), min_size=1, max_size=4)
 added = st.lists(
@@ -52,6 +53,17 @@ def test_spaces_are_swallowed_on_request_and_once():
     assert [(f.start, f.end) for f in find("a \n<l> b", [left])] == [(1, 6)]
     assert [(f.start, f.end) for f in find("a <r> \n b", [right])] == [(2, 8)]
     assert [(f.start, f.end) for f in find("<r>  <l>", [left, right])] == [(0, 5), (5, 8)]
+
+
+def test_white_space_is_unicodes():
+    left = AddedToken("<l>", strip_left=True, strip_right=True)
+    assert [(f.start, f.end) for f in find("a\x1c\u3000 <l>\x85\x1db", [left])] == [(2, 8)]
+    assert {c for c in map(chr, range(0x110000)) if regex.match(r"\p{White_Space}", c)} == WHITE_SPACE
+
+
+def test_a_token_can_be_white_space():
+    spaces = AddedToken("  ", special=False)
+    assert ByteTokenizer([spaces]).encode("a   b") == [97, 256, 32, 98]
 
 
 def test_a_token_that_must_stand_alone_is_left_inside_words():
@@ -147,8 +159,7 @@ def test_offsets_of_special_tokens_and_templates():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: AddedToken(""), "not only white space, got ''"),
-        (lambda: AddedToken(" \n"), "not only white space"),
+        (lambda: AddedToken(""), "an added token needs a spelling, got ''"),
         (lambda: ByteTokenizer(["<s>", "<s>"]), "each special token is given once, '<s>' occurs twice"),
         (lambda: ByteTokenizer(["Ġ"]), "cannot be the name of a byte, got 'Ġ'"),
         (lambda: CharTokenizer("ab", ["a"]), "cannot be a character of the alphabet, got 'a'"),

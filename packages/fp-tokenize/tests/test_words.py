@@ -273,7 +273,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path, data, byte, size):
         (lambda: count_words([], processes=0), ValueError, "processes must be a whole number of at least 1, got 0"),
         (lambda: count_words([], processes=-2), ValueError, "processes must be a whole number of at least 1, got -2"),
         (lambda: count_words([], processes=1.5), ValueError, "processes must be a whole number of at least 1, got 1.5"),
-        (lambda: count_words([], special_tokens=[""]), ValueError, "a spelling that is not only white space, got ''"),
+        (lambda: count_words([], special_tokens=[""]), ValueError, "needs a spelling, got ''"),
         (lambda: count_words([], special_tokens="<s>"), TypeError, "a list of spellings, got the string '<s>'"),
         (lambda: count_words(["a\ud800"], pretokenizer=GPT2), ValueError, r"lone surrogates, got U\+D800"),
         (lambda: read_pieces("file.txt"), TypeError, "a list of paths, got the one path 'file.txt'"),

@@ -36,6 +36,7 @@ decoding depend on neighbours and loses the author's spaces; it is left out here
 """
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -96,8 +97,9 @@ class Frame:
             twice = next(name for i, name in enumerate(self.names) if name is not None and self._id_of[name] != i)
             raise ValueError(f"each token needs a name of its own, {twice!r} occurs twice")
         self.added_tokens = as_added(special_tokens)
-        for position, token in enumerate(self.added_tokens):
-            if any(token.content == other.content for other in self.added_tokens[:position]):
+        given = Counter(token.content for token in self.added_tokens)
+        for token in self.added_tokens:
+            if given[token.content] > 1:
                 raise ValueError(f"each special token is given once, {token.content!r} occurs twice")
             content = check_text(token.content)
             if token.content in self._id_of:

@@ -64,9 +64,15 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import regex
+
 __all__ = ["AddedToken", "Template", "Found", "find", "parts_of", "choose"]  # the order of the page
 
 CHOICES = ("text", "parse", "refuse")
+WHITE_SPACE = frozenset(
+    "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+)
+"""Unicode's white space; `str.isspace` counts four control characters more."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class AddedToken:
     Parameters
     ----------
     content
-        Its spelling, not empty and not only spaces.
+        Its spelling, not empty.
     special
         Whether it stands for no text: then `special=` of `encode` decides, and `skip_special` of `decode` drops it.
     strip_left, strip_right
@@ -90,7 +96,7 @@ class AddedToken:
     Raises
     ------
     ValueError
-        If the content is empty or only white space.
+        If the content is empty.
     """
 
     content: str
@@ -101,8 +107,8 @@ class AddedToken:
     normalized: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.content, str) or not self.content.strip():
-            raise ValueError(f"an added token needs a spelling that is not only white space, got {self.content!r}")
+        if not isinstance(self.content, str) or not self.content:
+            raise ValueError(f"an added token needs a spelling, got {self.content!r}")
 
 
 @dataclass(frozen=True)
@@ -160,15 +166,15 @@ def find(text: str, tokens: Collection[AddedToken]) -> list[Found]:
         return []
     longest_first = sorted(present, key=lambda content: (-len(content), content))
     found: list[Found] = []
-    last = 0
+    last, n = 0, len(text)
     for match in re.finditer("|".join(map(re.escape, longest_first)), text):
         token, start, end = present[match[0]], match.start(), match.end()
-        if start < last or (token.single_word and (_is_word(text[:start][-1:]) or _is_word(text[end : end + 1]))):
+        if start < last or (token.single_word and (_is_word(text[start - 1 : start]) or _is_word(text[end : end + 1]))):
             continue
-        if token.strip_left:
-            start = max(len(text[:start].rstrip()), last)
-        if token.strip_right:
-            end = len(text) - len(text[end:].lstrip())
+        while token.strip_left and start > last and text[start - 1] in WHITE_SPACE:
+            start -= 1
+        while token.strip_right and end < n and text[end] in WHITE_SPACE:
+            end += 1
         found.append(Found(token, start, end))
         last = end
     return found
@@ -246,4 +252,4 @@ def choose(
 
 
 def _is_word(character: str) -> bool:
-    return re.match(r"\w", character) is not None
+    return regex.match(r"\w", character) is not None
