@@ -26,6 +26,7 @@ class Halves(SubwordTokenizer):
     def __init__(self, **frame):
         super().__init__(["<unk>"], [b""], **frame)
         self.cut_words = []
+        self._numbers = list(range(10_000))  # its vocabulary grows while it cuts
 
     def _id(self, part):
         if part not in self._id_of:

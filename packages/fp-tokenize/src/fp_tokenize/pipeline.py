@@ -78,7 +78,7 @@ from fp_tokenize.special import AddedToken, Found, Template, parts_of
 __all__ = ["SubwordTokenizer"]  # the order of the page
 
 CACHE_BYTES = 1 << 28  # estimated bytes of each table
-BLOCK = 1 << 14  # characters of a block: its chunks stay in the processor's cache between making and look-up
+BLOCK = 1 << 13  # characters of a block: its chunks stay in the processor's cache between making and look-up
 LEARNING = 1 << 17  # the same while there is much to learn: words are cut faster when there are many
 FEW = 64  # chunks below which remembering them is always worth it
 # a single space between two characters that are not white space; beginning with the space makes the search fast
@@ -132,6 +132,7 @@ class SubwordTokenizer(Frame):
         }
         self._words = _Words()
         self._chunks = _Chunks()
+        self._numbers = list(range(self.vocab_size))  # one object for each id, in all chunks: few places in memory
 
     # ---- what a subclass says
 
@@ -256,7 +257,7 @@ class SubwordTokenizer(Frame):
             words = list(chain.from_iterable(split))
             last = np.cumsum(list(map(len, split))) - 1
         ids, counts = self._looked_up(words)
-        flat, ends = tuple(ids.tolist()), np.append(0, np.cumsum(counts))[1 + last]
+        flat, ends = tuple(map(self._numbers.__getitem__, ids.tolist())), np.append(0, np.cumsum(counts))[1 + last]
         table.learn(chunks, (flat[start:end] for start, end in pairwise([0, *ends.tolist()])))
 
     # ---- added tokens that are searched in the normalised text
