@@ -46,9 +46,9 @@ followed by those of $z_m$, and by hypothesis the ids of $y$ are those of its ch
 So a table from chunk to ids is exact too, and a whole text is: one split, one look-up a chunk, one concatenation, each
 a loop inside the interpreter's C code. The split is `str.split` at every space. That is the cut into chunks if each
 space is single and between non-spaces, that is, if no part is empty, begins or ends with white space. Such parts are
-never in the table, so a block in which every part is found needs no further check; any other block is cut again by the
-definition. What a table does not know is cut in bulk: all missing words of a block at once, because the subclasses are
-faster on many words than on one.
+never in the table (nor is the last chunk of a text if it ends in white space), so a block in which every part is found
+needs no further check; any other block is cut again by the definition. What a table does not know is cut in bulk: all
+missing words of a block at once, because the subclasses are faster on many words than on one.
 
 A table is given up for an empty one when its contents reach `CACHE_BYTES` (an estimate), so that a stream of new words
 does not fill the memory. Where most chunks of a block are new (random letters, a language without spaces), to
