@@ -80,6 +80,7 @@ __all__ = ["SubwordTokenizer"]  # the order of the page
 CACHE_BYTES = 1 << 28  # estimated bytes of each table
 BLOCK = 1 << 13  # characters of a block: its chunks stay in the processor's cache between making and look-up
 LEARNING = 1 << 17  # the same while there is much to learn: words are cut faster when there are many
+MANY = 4096  # words above which looking up what occurs once costs more than cutting it
 FEW = 64  # chunks below which remembering them is always worth it
 # a single space between two characters that are not white space; beginning with the space makes the search fast
 _CUT = re.compile(r" (?<=\S )(?=\S)")
@@ -137,7 +138,7 @@ class SubwordTokenizer(Frame):
     # ---- what a subclass says
 
     def _cut(self, words: list[str]) -> list[list[int]]:
-        """Ids of each of some distinct words, none empty."""
+        """Ids of each of some words, none empty."""
         return [self._cut_reference(word) for word in words]
 
     def _cut_flat(self, words: list[str]) -> tuple[Integer[np.ndarray, " M"], Integer[np.ndarray, " W"]]:
@@ -211,8 +212,12 @@ class SubwordTokenizer(Frame):
         return None if None in groups else groups  # type: ignore[return-value]
 
     def _by_words(self, words: list[str]) -> list[Group]:
-        """Ids of some words, looked up, as a single group."""
-        return [tuple(self._looked_up(words)[0].tolist())] if words else []
+        """Ids of some words as a single group: looked up, or all cut if most of them occur once."""
+        if not words:
+            return []
+        rare = len(words) > MANY and 2 * len(set(words)) > len(words)
+        ids, _ = self._cut_flat(words) if rare else self._looked_up(words)
+        return [tuple(ids.tolist())]
 
     def _looked_up(self, words: list[str]) -> tuple[Int32[np.ndarray, " M"], Int64[np.ndarray, " W"]]:
         """Ids of some words, one behind the other, and how many each has; unknown words are cut in bulk."""
