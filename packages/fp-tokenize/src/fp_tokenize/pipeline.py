@@ -200,8 +200,8 @@ class SubwordTokenizer(Frame):
             if size > LEARNING:  # the last block had little repetition: this one is not even looked up
                 yield self._by_words(self.pretokenizer.split(" " + block, False))
                 size = LEARNING
-            elif size == BLOCK and not odd and (groups := self._known(block)) is not None:
-                yield groups
+            elif size == BLOCK and not odd and (known := self._known(block)) is not None:
+                yield known
             else:
                 groups, size, odd = self._by_chunks(block, odd)
                 yield groups
