@@ -57,10 +57,15 @@ def read_text(name: str) -> str:
     path = Path(name)
     if not path.is_dir():
         return _decode(path.read_bytes(), name)
-    files = sorted(file for file in path.rglob("*.txt") if file.is_file())
+    return "\n".join(_decode(file.read_bytes(), str(file)) for file in text_files(path))
+
+
+def text_files(folder: Path) -> list[Path]:
+    """The .txt files of a folder and of those within it, in order of name."""
+    files = sorted(file for file in folder.rglob("*.txt") if file.is_file())
     if not files:
-        raise ValueError(f"the folder {name} holds no .txt file")
-    return "\n".join(_decode(file.read_bytes(), str(file)) for file in files)
+        raise ValueError(f"the folder {folder} holds no .txt file")
+    return files
 
 
 def _decode(content: bytes, name: str) -> str:

@@ -112,7 +112,7 @@ from fp_tokenize.characters import byte_alphabet
 from fp_tokenize.frame import as_ids, check_text
 from fp_tokenize.merges import Merges, by_rank, splits
 from fp_tokenize.normalize import Normalizer
-from fp_tokenize.pipeline import SubwordTokenizer
+from fp_tokenize.pipeline import SubwordTokenizer, in_groups
 from fp_tokenize.pretokenize import GPT2, METASPACE, Metaspace, Pretokenizer
 from fp_tokenize.protocol import Ids
 from fp_tokenize.special import AddedToken, Template
@@ -357,9 +357,7 @@ class BPETokenizer(SubwordTokenizer):
         """Ids of each word. As tuples: lists by the hundred thousand keep Python's garbage collector busy."""
         if len(words) <= FEW and sum(map(len, words)) <= 16 * FEW:
             return [tuple(self._cut_one(word)) for word in words]
-        ids, counts = self._cut_flat(words)
-        flat = tuple(ids.tolist())
-        return [flat[start:end] for start, end in pairwise([0, *np.cumsum(counts).tolist()])]
+        return in_groups(*self._cut_flat(words))
 
     def _cut_one(self, word: str) -> list[int]:
         """Ids of one word."""

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fp_markov._command import answer
-from fp_markov._files import read_text
+from fp_markov._files import read_text, text_files
 
 __all__ = ["app", "main"]
 
@@ -130,14 +130,7 @@ def _texts(names: list[str]) -> Iterator[str]:
         if name == "-":
             yield read_text(name)
         else:
-            yield from read_pieces(_files_in(Path(name)) if Path(name).is_dir() else [name])
-
-
-def _files_in(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*.txt") if file.is_file())
-    if not files:
-        raise ValueError(f"the folder {folder} holds no .txt file")
-    return files
+            yield from read_pieces(text_files(Path(name)) if Path(name).is_dir() else [name])
 
 
 @contextmanager

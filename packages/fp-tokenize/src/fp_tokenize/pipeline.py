@@ -60,7 +60,6 @@ tiktoken keeps no table and runs a compiled loop for every word; Hugging Face's 
 entries. Both spend most of their time on the regular expression, which is what the chunks avoid.
 """
 
-import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,7 +71,7 @@ from jaxtyping import Int32, Int64, Integer
 
 from fp_tokenize.frame import Frame, Inner
 from fp_tokenize.normalize import Normalizer
-from fp_tokenize.pretokenize import Pretokenizer
+from fp_tokenize.pretokenize import SINGLE_SPACE, Pretokenizer
 from fp_tokenize.special import AddedToken, Found, Template, parts_of
 
 __all__ = ["SubwordTokenizer"]  # the order of the page
@@ -82,8 +81,6 @@ BLOCK = 1 << 13  # characters of a block: its chunks stay in the processor's cac
 LEARNING = 1 << 17  # the same while there is much to learn: words are cut faster when there are many
 MANY = 4096  # words above which looking up what occurs once costs more than cutting it
 FEW = 64  # chunks below which remembering them is always worth it
-# a single space between two characters that are not white space; beginning with the space makes the search fast
-_CUT = re.compile(r" (?<=\S )(?=\S)")
 
 Group = tuple[int, ...]  # ids of a chunk, or of some words
 Cut = Callable[[list[str]], tuple[Integer[np.ndarray, " M"], Integer[np.ndarray, " W"]]]
@@ -190,12 +187,12 @@ class SubwordTokenizer(Frame):
 
     def _plain(self, text: str, first: bool) -> Iterator[Iterable[Group]]:
         """The same without added tokens."""
-        cut = _CUT.search(text) if self.pretokenizer.space_safe else None
+        cut = SINGLE_SPACE.search(text) if self.pretokenizer.space_safe else None
         yield self._by_words(self.pretokenizer.split(text[: cut.start()] if cut else text, first))
         size, odd = LEARNING, False
         while cut:
             start = cut.end()
-            cut = _CUT.search(text, start + size)
+            cut = SINGLE_SPACE.search(text, start + size)
             block = text[start : cut.start()] if cut else text[start:]
             if size > LEARNING:  # the last block had little repetition: this one is not even looked up
                 yield self._by_words(self.pretokenizer.split(" " + block, False))
@@ -233,10 +230,10 @@ class SubwordTokenizer(Frame):
         that of the last block.
         """
         table = self._chunks
-        chunks = _CUT.split(block) if odd else block.split(" ")
+        chunks = SINGLE_SPACE.split(block) if odd else block.split(" ")
         missing = set(chunks).difference(table.groups)
         if not odd and any(not chunk or chunk[0].isspace() or chunk[-1].isspace() for chunk in missing):
-            chunks, odd = _CUT.split(block), True
+            chunks, odd = SINGLE_SPACE.split(block), True
             missing = set(chunks).difference(table.groups)
         end: list[Group] = []
         if chunks[-1][-1:].isspace():  # of a text; never learnt, for a space behind it would be no boundary
@@ -299,7 +296,7 @@ class SubwordTokenizer(Frame):
         at = 0
         for position, part in enumerate(self._normalized_parts(normalized, inner) if inner else [normalized]):
             if isinstance(part, Found):
-                yield self._found(part), *_covered(spans, part.start, part.end, len(text))
+                yield self._found(part), *covered(spans, part.start, part.end, len(text))
                 at = part.end
                 continue
             for word, start, end in self.pretokenizer.pieces(part, first and position == 0):
@@ -307,11 +304,17 @@ class SubwordTokenizer(Frame):
                 added = len(word) - (end - start)  # characters that splitting put in front
                 for token_id, (a, b) in zip(ids, self._extents(word, ids), strict=True):
                     left, right = at + start + max(a - added, 0), at + start + max(b - added, 0)
-                    yield token_id, *_covered(spans, left, right, len(text))
+                    yield token_id, *covered(spans, left, right, len(text))
             at += len(part)
 
 
-def _covered(spans: list[tuple[int, int]], left: int, right: int, end: int) -> tuple[int, int]:
+def in_groups(ids: Integer[np.ndarray, " M"], counts: Integer[np.ndarray, " W"]) -> list[Group]:
+    """Ids that stand one behind the other, as a group for each word."""
+    flat = tuple(ids.tolist())
+    return [flat[start:end] for start, end in pairwise([0, *np.cumsum(counts).tolist()])]
+
+
+def covered(spans: list[tuple[int, int]], left: int, right: int, end: int) -> tuple[int, int]:
     """The original characters of the normalised text's `left` to `right`; `end` is the original's length."""
     if left < right:
         return spans[left][0], spans[right - 1][1]

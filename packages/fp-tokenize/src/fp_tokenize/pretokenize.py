@@ -197,6 +197,7 @@ seconds and one more per 100,000 characters, and on their size.
 Sources: GPT-2's `encoder.py`; tiktoken's `openai_public.py`; the `pre_tokenizers` of Hugging Face's `tokenizers`.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -244,6 +245,9 @@ O200K_PATTERN = (
 )
 """The pattern of GPT-4o (E3)."""
 
+# a single space between two characters that are not white space (`tokenize.space-boundary`); the space comes first in
+# the pattern, which makes the search fast
+SINGLE_SPACE = re.compile(r" (?<=\S )(?=\S)")
 BEHAVIORS = ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous")
 
 _PUNCTUATION = r"\p{P}$+<=>\^`|~"

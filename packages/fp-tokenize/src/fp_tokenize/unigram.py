@@ -126,7 +126,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import nlargest
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -136,8 +135,7 @@ from fp_tokenize import lattice
 from fp_tokenize._viterbi import SMALL, Search, Steps, in_lists
 from fp_tokenize.frame import Inner, as_ids, check_text
 from fp_tokenize.normalize import Normalizer
-from fp_tokenize.pipeline import Group, SubwordTokenizer
-from fp_tokenize.pipeline import _covered as covered
+from fp_tokenize.pipeline import Group, SubwordTokenizer, covered, in_groups
 from fp_tokenize.pretokenize import METASPACE, Metaspace, Pretokenizer
 from fp_tokenize.protocol import Ids
 from fp_tokenize.special import AddedToken, Found, Template
@@ -417,9 +415,7 @@ class UnigramTokenizer(SubwordTokenizer):
             yield from super()._plain(text, first)
             return
         words = self.pretokenizer.split(text, first)
-        ids, counts = self._looked_up(words)
-        flat, ends = tuple(ids.tolist()), np.cumsum(counts).tolist()
-        each = [flat[start:end] for start, end in pairwise([0, *ends])]
+        each = in_groups(*self._looked_up(words))
         groups = self._single.corrected(words, each, self._spelled)
         yield self._joined(groups) if self._runs_over_spaces else groups
 

@@ -110,7 +110,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from fp_tokenize.normalize import Bert, Lowercase, Nmt, Normalizer, StripAccents, Unicode
-from fp_tokenize.pretokenize import Pretokenizer
+from fp_tokenize.pretokenize import SINGLE_SPACE, Pretokenizer
 from fp_tokenize.special import AddedToken, parts_of
 
 __all__ = ["count_words", "read_pieces", "Continued"]  # the order of the page
@@ -124,8 +124,7 @@ BATCH = 1 << 20
 
 _TOGETHER = 1 << 12  # chunks that the pre-tokenizer gets at a time
 
-_CUT = re.compile(r" (?<=\S )(?=\S)")  # a single space between two non-spaces
-_SAFE = re.compile(r" (?<=[!-~] )(?=\S)")  # the same, after a visible character of ASCII
+_SAFE = re.compile(r" (?<=[!-~] )(?=\S)")  # a `SINGLE_SPACE` after a visible character of ASCII
 _ONE_BY_ONE = (Unicode, Lowercase, StripAccents, Nmt, Bert)  # normalisers that do not look beyond a space
 
 
@@ -238,9 +237,9 @@ class _Tally:
             return
         at, is_head = 0, True
         while at <= len(text):  # beyond a cut there is always more text
-            cut = _CUT.search(text, at + STRETCH)
+            cut = SINGLE_SPACE.search(text, at + STRETCH)
             end = cut.start() if cut else len(text)
-            chunks = _CUT.split(text[at:end])
+            chunks = SINGLE_SPACE.split(text[at:end])
             if is_head:
                 head = chunks.pop(0)
                 if first:
