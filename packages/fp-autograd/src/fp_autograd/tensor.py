@@ -193,7 +193,7 @@ class Operators(Box):
         return float(value_of(self))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if _moves(self):
+        if moves(self):
             raise TypeError(
                 "NumPy would make a constant of a tensor that is being differentiated: use its operators and methods "
                 "and the functions of fp_autograd.rules, or .detach() for the numbers alone"
@@ -335,7 +335,7 @@ def no_grad() -> Iterator[None]:
         Mode.silent = before
 
 
-def _moves(x: Operand) -> bool:
+def moves(x: Operand) -> bool:
     """Whether something in progress would miss a derivative if `x` became a constant."""
     while isinstance(x, Box):
         if x.level > Mode.silent and getattr(x, "requires_grad", True):
@@ -509,7 +509,7 @@ class Tensor(Operators):
                 "writing into a tensor that requires a gradient would not be differentiated: use where or concatenate, "
                 "or write under no_grad"
             )
-        if _moves(value):
+        if moves(value):
             raise ValueError(
                 "writing a tensor that is being differentiated into another would make a constant of it: use where, "
                 "stack or concatenate, or write its detach()"
@@ -530,7 +530,7 @@ class Tensor(Operators):
         return self / other if self._recorded(other) else self._in_place(np.divide, other)
 
     def _recorded(self, other: Operand) -> bool:
-        return self.level > Mode.silent or _moves(other)
+        return self.level > Mode.silent or moves(other)
 
     def _in_place(self, ufunc: np.ufunc, other: Operand) -> Any:
         """Write into the array, as is done under `no_grad`."""

@@ -1,0 +1,296 @@
+"""
+What the two kernels of attention share: the table of scores cut into strips of rows, and what acts on a piece of it.
+
+A strip is some neighbouring queries with the keys that any of them may look at, as few runs of neighbouring keys. Only
+where a tile of it is neither wholly allowed nor wholly forbidden has the mask to be looked up. The G query heads that
+share a key head are stacked: their rows form one taller matrix, which meets the same keys and values.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy.lib.stride_tricks import as_strided
+
+from fp_attention._parallel import threads
+from fp_attention.masks import EMPTY, PARTIAL, Mask, tiles
+
+__all__ = ["Heads", "Problem", "Run", "Strip", "add_bias", "bias_gradient", "blocks", "forbid", "kept", "rectangles", "stacked"]
+
+
+PART = 2**18
+"""Scores that a core's cache holds beside what meets them."""
+
+
+class Run(NamedTuple):
+    """Neighbouring keys `first` to `stop`, which stand in a strip's columns from `at` on."""
+
+    first: int
+    stop: int
+    at: int
+    allowed: np.ndarray | None = None
+    """Which of its pairs are allowed, if that was looked up once and for all."""
+
+    @property
+    def keys(self) -> slice:
+        return slice(self.first, self.stop)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.at, self.at + self.stop - self.first)
+
+
+class Strip(NamedTuple):
+    """Queries `first` to `stop`, the keys that any of them meets, and the pieces where the mask has to be looked up."""
+
+    first: int
+    stop: int
+    runs: Sequence[Run]
+    width: int
+    partial: Sequence[Run]
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.first, self.stop)
+
+
+class Heads(NamedTuple):
+    """Some texts and some key heads: what one thread does at a time."""
+
+    texts: slice
+    heads: slice
+
+
+class Problem(NamedTuple):
+    """Attention with all its settings, in the shapes that the kernels use."""
+
+    q: np.ndarray
+    """B Hkv G Tq D"""
+    k: np.ndarray
+    """B Hkv Tk D"""
+    v: np.ndarray
+    """B Hkv Tk Dv"""
+    bias: np.ndarray | None
+    """Hkv G Tq+Tk-1"""
+    scale: float
+    mask: Mask | None
+    start: int
+    key_positions: np.ndarray | None
+    dropout: float
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        q: np.ndarray,
+        k: np.ndarray,
+        v: np.ndarray,
+        bias: np.ndarray | None = None,
+        *,
+        scale: float,
+        mask: Mask | None,
+        start: int,
+        key_positions: np.ndarray | None,
+        dropout: float,
+        seed: int,
+    ) -> "Problem":
+        """From arrays with any leading axes."""
+        Hkv = k.shape[-3]
+        q, k, v = (x if x.ndim == 4 else x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
+        B, H, Tq, D = q.shape
+        if bias is not None:
+            bias = np.ascontiguousarray(bias).reshape(Hkv, H // Hkv, -1)
+        q = q.reshape(B, Hkv, H // Hkv, Tq, D)
+        return cls(q, k, v, bias, scale, mask, start, key_positions, dropout, seed)
+
+    @property
+    def work(self) -> int:
+        """Multiplications of one of its two products, if no pair were forbidden."""
+        return self.q.size * self.k.shape[2]
+
+    def strips(self, rows: int) -> Sequence[Strip]:
+        """The table of scores, in strips of so many queries."""
+        Tq, Tk = self.q.shape[3], self.k.shape[2]
+        if self.mask is None:
+            return _unmasked_strips(Tq, Tk, rows)
+        if self.key_positions is None and self.mask._by_value():
+            return _cached_strips(self.mask, Tq, Tk, self.start, rows)
+        return _cut(self.mask, Tq, Tk, self.start, self.key_positions, rows)
+
+    def allowed(self, strip: Strip, piece: Run, texts: slice) -> np.ndarray:
+        """The mask on a piece, of a shape that broadcasts against (texts, Hkv, G, rows, columns)."""
+        if piece.allowed is not None:
+            return piece.allowed
+        found = _look_up(self.mask, self.start, self.key_positions, strip, piece)
+        if found.ndim == 2:
+            return found
+        if found.ndim == 3:  # heads
+            found = found[None]
+        if len(found) > 1:
+            found = found[texts]
+        B, H = found.shape[:2]  # H may be one
+        return found.reshape(B, 1, 1, *found.shape[2:]) if H == 1 else found.reshape(B, self.k.shape[1], -1, *found.shape[2:])
+
+
+def _look_up(mask: Any, start: int, key_positions: np.ndarray | None, strip: Strip, piece: Run) -> np.ndarray:
+    i = np.arange(start + strip.first, start + strip.stop)
+    j = np.arange(piece.first, piece.stop) if key_positions is None else key_positions[piece.keys]
+    found: np.ndarray = mask.allowed(i[:, None], j[None, :])
+    return found
+
+
+@lru_cache(64)
+def _unmasked_strips(n_queries: int, n_keys: int, rows: int) -> Sequence[Strip]:
+    everything = [Run(0, n_keys, 0)]
+    return [Strip(r, min(r + rows, n_queries), everything, n_keys, []) for r in range(0, n_queries, rows)]
+
+
+@lru_cache(64)
+def _cached_strips(mask: Mask, n_queries: int, n_keys: int, start: int, rows: int) -> Sequence[Strip]:
+    found = _cut(mask, n_queries, n_keys, start, None, rows)
+    return [
+        strip._replace(partial=[p._replace(allowed=_look_up(mask, start, None, strip, p)) for p in strip.partial])
+        if all(_look_up(mask, start, None, strip, p).ndim == 2 for p in strip.partial[:1])
+        else strip
+        for strip in found
+    ]
+
+
+def _cut(
+    mask: Mask, n_queries: int, n_keys: int, start: int, key_positions: np.ndarray | None, rows: int
+) -> Sequence[Strip]:
+    columns = min(rows, 64)  # narrow tiles follow the mask's edge closely; neighbouring ones are joined anyway
+    kinds = tiles(mask, n_queries, n_keys, start, rows, columns, key_positions)
+    found = []
+    for row, kind in enumerate(kinds):
+        first = row * rows
+        runs: list[Run] = []
+        partial: list[Run] = []
+        for all_runs, wanted in ((runs, kind != EMPTY), (partial, kind == PARTIAL)):
+            edges = np.flatnonzero(np.diff(np.concatenate(([False], wanted, [False]))))
+            for a, b in edges.reshape(-1, 2).tolist():
+                all_runs.append(Run(a * columns, min(b * columns, n_keys), 0))
+        at = 0
+        for i, run in enumerate(runs):
+            runs[i] = run._replace(at=at)
+            at += run.stop - run.first
+        for i, piece in enumerate(partial):
+            home = next(run for run in runs if run.first <= piece.first < run.stop)
+            partial[i] = piece._replace(at=home.at + piece.first - home.first)
+        found.append(Strip(first, min(first + rows, n_queries), runs, at, partial))
+    return found
+
+
+def blocks(strip: Strip, columns: int) -> list[Strip]:
+    """A strip cut into narrower ones, of one run each."""
+    found = []
+    for run in strip.runs:
+        for first in range(run.first, run.stop, columns):
+            stop = min(first + columns, run.stop)
+            partial = [_clipped(piece, first, stop) for piece in strip.partial if piece.first < stop and first < piece.stop]
+            found.append(Strip(strip.first, strip.stop, [Run(first, stop, 0)], stop - first, partial))
+    return found
+
+
+def _clipped(piece: Run, first: int, stop: int) -> Run:
+    low, high = max(piece.first, first), min(piece.stop, stop)
+    allowed = None if piece.allowed is None else piece.allowed[:, low - piece.first : high - piece.first]
+    return Run(low, high, low - first, allowed)
+
+
+def rectangles(B: int, n_heads: int, cells: int, worthwhile: bool) -> list[Heads]:
+    """
+    All texts and key heads in parts, each of which has about `PART` scores in a strip.
+
+    `cells` is how many scores one text and key head has in its widest strip. Where it is worthwhile there are at least
+    enough parts for the threads.
+    """
+    most = max(1, PART // max(1, cells))
+    if worthwhile:
+        most = max(1, min(most, -(-B * n_heads // threads())))
+    heads = min(n_heads, most)
+    texts = max(1, most // n_heads) if heads == n_heads else 1
+    return [
+        Heads(slice(b, min(b + texts, B)), slice(h, min(h + heads, n_heads)))
+        for b in range(0, B, texts)
+        for h in range(0, n_heads, heads)
+    ]
+
+
+def stacked(x: np.ndarray, factor: Any = None) -> np.ndarray:
+    """(B, Hkv, G, r, D) as (B, Hkv, G r, D), each row times its factor, in new memory."""
+    B, H, G, r, D = x.shape
+    out = np.empty(x.shape, x.dtype)
+    if factor is None:
+        out[...] = x
+    else:
+        np.multiply(x, factor, out=out)
+    return out.reshape(B, H, G * r, D)
+
+
+def forbid(problem: Problem, strip: Strip, S: np.ndarray, texts: slice, value: float) -> None:
+    """Write `value` where the mask forbids; S of shape (B, Hkv, G, r, width)."""
+    for piece in strip.partial:
+        allowed = problem.allowed(strip, piece, texts)
+        cells = S[..., piece.columns]
+        if value == 0:
+            cells *= allowed
+        else:
+            np.copyto(cells, S.dtype.type(value), where=~allowed)
+
+
+def _toeplitz(bias: np.ndarray, first: int, rows: int, columns: int) -> np.ndarray:
+    """A view with bias[..., first + c - r] at row r and column c."""
+    strides = (*bias.strides[:-1], -bias.strides[-1], bias.strides[-1])
+    return as_strided(bias[..., first:], (*bias.shape[:-1], rows, columns), strides, writeable=False)
+
+
+def add_bias(bias: np.ndarray, n_queries: int, strip: Strip, S: np.ndarray) -> None:
+    """Add what each distance costs to the scores of a strip; bias of shape (Hkv, G, Tq + Tk - 1)."""
+    for run in strip.runs:
+        view = _toeplitz(bias, n_queries - 1 - strip.first + run.first, strip.stop - strip.first, run.stop - run.first)
+        S[..., run.columns] += view
+
+
+def bias_gradient(out: np.ndarray, n_queries: int, strip: Strip, Z: np.ndarray) -> None:
+    """Add the sums of Z along its diagonals; out of shape (Hkv, G, Tq + Tk - 1), Z of (Hkv, G, r, width)."""
+    r = strip.stop - strip.first
+    for run in strip.runs:
+        c = run.stop - run.first
+        # Each row is written r columns apart from the next one's end: read with one column less a row, they slide
+        slid = np.zeros((*Z.shape[:-2], r, r + c), Z.dtype)
+        slid[..., :c] = Z[..., ::-1, run.columns]
+        slid = slid.reshape(*Z.shape[:-2], r * (r + c))[..., : r * (r + c - 1)].reshape(*Z.shape[:-2], r, r + c - 1)
+        first = n_queries - strip.stop + run.first
+        out[..., first : first + r + c - 1] += slid.sum(axis=-2)
+
+
+def kept(problem: Problem, heads: Heads, strip: Strip) -> np.ndarray:
+    """
+    Which weights of a strip survive dropout, bool, (B, Hkv, G, r, width).
+
+    Whether a weight does depends on the seed, its text, head, query and key alone, so that it makes no difference in
+    which pieces the table is computed, and the backward pass need not be told.
+    """
+    B, Hkv, G, _, _ = problem.q.shape
+    Tk = problem.k.shape[2]
+    per_row = -(-Tk // 8)  # a step of the counter yields eight numbers of 32 bits
+    r = strip.stop - strip.first
+    survives = np.empty((*range_of(heads, B, Hkv), G, r, strip.width), np.bool_)
+    limit = np.uint32(min(round(problem.dropout * 2.0**32), 2**32 - 1))
+    for b, text in enumerate(range(B)[heads.texts]):
+        for h, head in enumerate(range(Hkv)[heads.heads]):
+            for group in range(G):
+                number = (text * Hkv + head) * G + group
+                source = np.random.Philox(key=[problem.seed, number], counter=[strip.first * per_row, 0, 0, 0])
+                drawn = source.random_raw(r * per_row * 4).view(np.uint32).reshape(r, per_row * 8)
+                for run in strip.runs:
+                    survives[b, h, group][:, run.columns] = drawn[:, run.keys] >= limit
+    return survives
+
+
+def range_of(heads: Heads, B: int, Hkv: int) -> tuple[int, int]:
+    """How many texts and key heads."""
+    return len(range(B)[heads.texts]), len(range(Hkv)[heads.heads])
