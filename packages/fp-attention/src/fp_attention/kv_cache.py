@@ -157,10 +157,10 @@ difference of their positions, and $(t - m) - (j - m) = t - j$. So all scores am
 mask allows the same, and the result is made of the same weights and values.
 
 *3.* Two attention layers of width two, whose queries and keys are zero, so that turning them changes nothing: every
-score is zero, and under a causal mask the result at $t$ is the mean of the values up to $t$. Let the values be the inputs. Take three
-tokens with the inputs $(6, 0)$, $(0, 0)$ and $(0, 0)$, and of all rows the first entries. After two tokens the first
-layer has the values $6, 0$ and the results $6, 3$, which are the values of the second. Drop the oldest token in both:
-$0$ is left in the first, $3$ in the second. The third token adds $0$ to the first layer, whose result is
+score is zero, and under a causal mask the result at $t$ is the mean of the values up to $t$. Let the values be the
+inputs. Take three tokens with the inputs $(6, 0)$, $(0, 0)$ and $(0, 0)$, and of all rows the first entries. After two
+tokens the first layer has the values $6, 0$ and the results $6, 3$, which are the values of the second. Drop the oldest
+token in both: $0$ is left in the first, $3$ in the second. The third token adds $0$ to the first layer, whose result is
 $\frac{0 + 0}{2} = 0$; the second has the values $3, 0$ and the result $\frac32$. The shortened text consists of zeros,
 and all its rows are zero. $\blacksquare$
 
@@ -170,20 +170,20 @@ be dropped without changing anything.
 
 **Claim** `attention.cache-window`. Let $M_{tj} = 1$ for $t - w < j \le t$ and for $j \le t$, $j < s$: the mask
 `SlidingWindow(w) | (Causal() & First(s))`. Let a cache with window $w$ and $s$ sinks have seen $n$ tokens when $c > 0$
-more are appended. What `append` gives are the keys, values and positions of exactly those tokens that at least one of the
-new queries may look at, in their order. So attention over it, with this mask and these positions, is attention over a
-cache of all tokens, with the same mask.
+more are appended. What `append` gives are the keys, values and positions of exactly those tokens that at least one of
+the new queries may look at, in their order. So attention over it, with this mask and these positions, is attention over
+a cache of all tokens, with the same mask.
 
-**Proof.** The new queries are at $t = n, \dots, n + c - 1$. Their windows begin at $n - w + 1$, move on by one from query
-to query, so that they leave no gap, and end at $n + c - 1$. So the tokens named are the $j < n + c$ that are sinks,
-$j < s$, or in the union of the windows, $j \ge n - w + 1$. The cache keeps the sinks and all tokens from a position
-$p \ge s$ on, which begins as $s$. Let $o$ be the larger of $s$ and $n - w + 1$. If $p \le o$, `append` raises $p$ to
-$o$, and gives the sinks, what is kept from $o$ on, and the new tokens: the tokens just named. It remains to see that
-$p \le o$ always. It is so at first, and stays so when `append` makes $n$, and with it $o$, larger. `truncate` makes
-them smaller. If then $p > o$ and $o < n$, a token is missing, and it refuses. If $p > o$ and $o \ge n$, it puts $p$ to
-the larger of $s$ and $n$, both of which are at most $o$; from there on no token is left. Finally, the result of a query
-depends on the allowed keys and values only, as the others have the weight zero, and all that it is allowed are there.
-$\blacksquare$
+**Proof.** The new queries are at $t = n, \dots, n + c - 1$. Their windows begin at $n - w + 1$, move on by one from
+query to query, so that they leave no gap, and end at $n + c - 1$. So the tokens named are the $j < n + c$ that are
+sinks, $j < s$, or in the union of the windows, $j \ge n - w + 1$. The cache keeps the sinks and all tokens from a
+position $p \ge s$ on, which begins as $s$. Let $o$ be the larger of $s$ and $n - w + 1$. If $p \le o$, `append` raises
+$p$ to $o$, and gives the sinks, what is kept from $o$ on, and the new tokens: the tokens just named. It remains to see
+that $p \le o$ always. It is so at first, and stays so when `append` makes $n$, and with it $o$, larger. `truncate`
+makes them smaller. If then $p > o$ and $o < n$, a token is missing, and it refuses. If $p > o$ and $o \ge n$, it puts
+$p$ to the larger of $s$ and $n$, both of which are at most $o$; from there on no token is left. Finally, the result of
+a query depends on the allowed keys and values only, as the others have the weight zero, and all that it is allowed are
+there. $\blacksquare$
 
 To keep them in one piece the sinks move up as the window moves on, $s$ rows at each call; and where the store ends,
 what is kept is moved to its front. With $s + 2 w$ slots or more that is rare:

@@ -62,6 +62,7 @@ in IEEE arithmetic, as is every sum or quotient with a NaN in it. $\blacksquare$
 So the limit in (3) of `attention.mask-is-conditioning` has no counterpart here: *look nowhere*, said with large
 negative numbers, comes out as *look everywhere*.
 
+>>> from fp_autograd.rules import softmax
 >>> softmax(np.array([0.0, np.log(3)]) - 1e4)
 array([0.25, 0.75])
 
@@ -196,10 +197,10 @@ $\delta_0 \ge 0$ and $\delta_1 < w$. None of them does exactly if they end befor
 neither, $\delta_1 \ge 0$ and $\delta_0 < w$, then $\max(\delta_0, 0)$ is one of them and lies in $[0, w)$. (3) All
 pairs are allowed exactly if each query has the number of each key, that is if there is only one number. If all numbers
 of the queries are below all of the keys, none is equal, and likewise the other way round. Let numbers never fall and
-let neither be so: with $m$ the larger of the two least numbers, $m$ is at most either largest. The side where $m$ is
-not the least number has it too: it has numbers on both sides of $m$ or equal to it, its positions have no gap, and all
-positions numbered $m$, of which there is one on the other side, lie between those numbered less and those numbered
-more. So a query and a key share $m$. $\blacksquare$
+let neither be so. Then the larger of the two least numbers, $m$, is no larger than either of the two largest. One side
+has $m$ as its least. On the other side stands a number up to $m$ and one from $m$ on. If neither of the two is $m$, all
+positions numbered $m$ lie between them, and so on that side, as a side has no gaps. So a query and a key share $m$.
+$\blacksquare$
 
 The rules for combined masks are not exact. Here all four pairs are allowed, two by each of the masks:
 
@@ -229,7 +230,7 @@ several lengths, those between different documents; PyTorch's FlexAttention clas
 given as a function of positions, as `tiles` does, but by evaluating it. Prefix masks are those of T5's and PaLM's
 prefix language models. Documents packed into one row are common in pretraining; many models let them see one another,
 and Llama 3's does not, which its report found to matter little for ordinary texts and much for very long ones.
-Images and prompts with many possible continuations bring masks that are trees; `Dense` takes those.
+Several guesses at how a text goes on, tried in one pass, make a mask that is a tree; `Dense` takes those.
 
 References: A. Vaswani and others, "Attention is all you need", 2017; C. Raffel and others (T5), 2020; T. Dao and others
 (FlashAttention), 2022; A. Grattafiori and others, "The Llama 3 herd of models", 2024, section 3.2; J. Dong and others,
@@ -243,8 +244,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Int8
-
-from fp_autograd.rules import softmax
 
 __all__ = [  # the order of the page
     "Mask",
@@ -702,7 +701,7 @@ class Documents(Mask):
             found.append((low.reshape(shape), high.reshape(shape)))
         return found
 
-    def _in_all_texts(self, holds: np.ndarray) -> Any:
+    def _in_all_texts(self, holds: Any) -> Any:
         return holds if self.ids.ndim == 1 else holds.all(0)
 
     def _check(self, sizes: Sizes) -> None:
@@ -800,7 +799,7 @@ class Dense(Mask):
     def _by_value(self) -> bool:
         return False
 
-    def _rows(self, i: np.ndarray) -> np.ndarray:
+    def _rows(self, i: Any) -> Any:
         rows = i - self.start
         if rows.size and not 0 <= rows.min() <= rows.max() < self.array.shape[-2]:
             raise ValueError(
@@ -812,7 +811,7 @@ class Dense(Mask):
     def _count(self, of: Any, i0: Where, i1: Where, j0: Where, j1: Where) -> np.ndarray:
         """How many columns of a rectangle are allowed in all its rows, or in any: one pass for each range of rows."""
         shape = np.broadcast_shapes(*map(np.shape, (i0, i1, j0, j1)))
-        top, bottom = self._rows(np.asarray(i0)), self._rows(np.asarray(i1) - 1) + 1
+        top, bottom = np.asarray(self._rows(np.asarray(i0))), np.asarray(self._rows(np.subtract(i1, 1))) + 1
         which, of_rectangle = np.unique(top * (self.array.shape[-2] + 1) + bottom, return_inverse=True)
         of_rectangle = np.broadcast_to(of_rectangle.reshape(np.broadcast_shapes(top.shape, bottom.shape)), shape)
         left, right = np.broadcast_to(j0, shape), np.broadcast_to(j1, shape)

@@ -45,7 +45,9 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **s
     def work(heads: Heads) -> None:
         for strip, tiles in zip(problem.strips(rows), cut, strict=True):
             at = (*heads, slice(None), strip.rows)
-            c, l, y = np.float32(-np.inf), np.float32(0.0), np.float32(0.0)
+            shape = logsums[at].shape
+            stack = (*shape[:2], shape[2] * shape[3])
+            c, l, y = np.full((*stack, 1), -np.inf, q.dtype), np.zeros((*stack, 1), q.dtype), np.zeros((*stack, Dv), q.dtype)
             for tile in tiles:
                 S = scores(problem, heads, tile)
                 forbid(problem, tile, S.reshape(*S.shape[:2], G, -1, S.shape[-1]), heads.texts, -np.inf)
@@ -57,12 +59,11 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **s
                 l = l * shrink + np.add.reduce(S, axis=-1, keepdims=True)
                 if problem.dropout:
                     S *= kept(problem, heads, tile).reshape(S.shape)
-                y = y * shrink
+                y *= shrink
                 y += times(S, problem.v[*heads], tile)
                 c = higher
-            shape = logsums[at].shape
-            if not tiles or (blind := np.isneginf(c)).any():
-                b, _, _, i, _ = np.argwhere(blind.reshape(shape))[0] if tiles else [0] * 5
+            if (blind := np.isneginf(c)).any():
+                b, _, _, i, _ = np.argwhere(blind.reshape(shape))[0]
                 raise sees_nothing((heads.texts.start + b, 0, strip.first + i) if B > 1 else (strip.first + i,), problem.start)
             logsums[at] = (c + np.log(l)).reshape(shape)
             np.divide(y.reshape(Y[at].shape), l.reshape(shape), out=Y[at])

@@ -142,8 +142,8 @@ _WHY = {
 def check(learner: Any) -> None:
     """Raise `AssertionError` with a sentence for the first thing that is wrong."""
     for name, arguments in _CASES:
-        q, _, v, positions, base, dropped, stretch = arguments
-        (T, D), Dv = q.shape, v.shape[1]
+        q, _, _, positions, base, dropped, stretch = arguments
+        T, D = q.shape
         got = learner.rope(*(x.copy() if isinstance(x, np.ndarray) else x for x in arguments))
         expected = _by_complex_numbers(*arguments)
         case = f"{name} (positions {positions.tolist()[:4]}{'...' if T > 4 else ''}, D = {D}, base = {base:g})"

@@ -302,7 +302,7 @@ MISTAKES = (
     ),
     (
         _learned,
-        "You let the heads learn their slopes. They are fixed: the paper's authors trained them as well, and the models "
-        "then did less well on texts longer than those that they were trained on.",
+        "You let the heads learn their slopes. They are fixed: the paper's authors tried to train them as well, and "
+        "found that such models did not reach far beyond the length of their training texts.",
     ),
 )
