@@ -504,6 +504,7 @@ def test_a_type_that_is_not_of_floats(dtype):
         ((B, HKV + 1, 1, D), (B, HKV + 1, 1, DV)),
         ((B + 1, HKV, 1, D), (B + 1, HKV, 1, DV)),
         ((1, HKV, 1, D), (1, HKV, 1, DV)),  # would broadcast
+        ((1, HKV, 1, D), (B, HKV, 1, DV)),  # would broadcast too
         ((B, HKV, 1, D), (B, HKV, 2, DV)),
         ((B, HKV, 2, D), (B, HKV, 1, DV)),  # would broadcast
         ((HKV, 1, D), (HKV, 1, DV)),

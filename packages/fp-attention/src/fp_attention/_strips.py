@@ -6,22 +6,41 @@ where a tile of it is neither wholly allowed nor wholly forbidden has the mask t
 share a key head are stacked: their rows form one taller matrix, which meets the same keys and values.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from numpy.lib.stride_tricks import as_strided
 
 from fp_attention._parallel import threads
 from fp_attention.masks import EMPTY, PARTIAL, Mask, tiles
 
-__all__ = ["Heads", "Problem", "Run", "Strip", "add_bias", "bias_gradient", "blocks", "forbid", "kept", "rectangles", "stacked"]
+__all__ = [
+    "Heads",
+    "Problem",
+    "Run",
+    "Strip",
+    "add_bias",
+    "against",
+    "bias_gradient",
+    "blocks",
+    "by_heads",
+    "forbid",
+    "kept",
+    "new_like",
+    "rectangles",
+    "scores",
+    "stacked",
+    "times",
+]
 
 
 PART = 2**18
 """Scores that a core's cache holds beside what meets them."""
+DRAWN = 512
+"""Numbers of a row that are drawn together for dropout."""
 
 
 class Run(NamedTuple):
@@ -98,10 +117,12 @@ class Problem(NamedTuple):
     ) -> "Problem":
         """From arrays with any leading axes."""
         Hkv = k.shape[-3]
-        q, k, v = (x if x.ndim == 4 else x.reshape(-1, *x.shape[-3:]) for x in (q, k, v))
+        if q.ndim != 4:
+            texts = math.prod(q.shape[:-3])
+            q, k, v = (x.reshape(texts, *x.shape[-3:]) for x in (q, k, v))
         B, H, Tq, D = q.shape
         if bias is not None:
-            bias = np.ascontiguousarray(bias).reshape(Hkv, H // Hkv, -1)
+            bias = np.ascontiguousarray(bias).reshape(Hkv, H // Hkv, bias.shape[-1])
         q = q.reshape(B, Hkv, H // Hkv, Tq, D)
         return cls(q, k, v, bias, scale, mask, start, key_positions, dropout, seed)
 
@@ -119,19 +140,18 @@ class Problem(NamedTuple):
             return _cached_strips(self.mask, Tq, Tk, self.start, rows)
         return _cut(self.mask, Tq, Tk, self.start, self.key_positions, rows)
 
-    def allowed(self, strip: Strip, piece: Run, texts: slice) -> np.ndarray:
-        """The mask on a piece, of a shape that broadcasts against (texts, Hkv, G, rows, columns)."""
+    def allowed(self, strip: Strip, piece: Run, heads: Heads) -> np.ndarray:
+        """The mask on a piece, of a shape that broadcasts against (B, Hkv, G, r, columns) of these heads."""
         if piece.allowed is not None:
             return piece.allowed
         found = _look_up(self.mask, self.start, self.key_positions, strip, piece)
         if found.ndim == 2:
             return found
-        if found.ndim == 3:  # heads
-            found = found[None]
-        if len(found) > 1:
-            found = found[texts]
-        B, H = found.shape[:2]  # H may be one
-        return found.reshape(B, 1, 1, *found.shape[2:]) if H == 1 else found.reshape(B, self.k.shape[1], -1, *found.shape[2:])
+        _, Hkv, G, _, _ = self.q.shape
+        by_head = found.shape[-3] > 1  # the axes before that are those of the texts, or one, or missing
+        texts = math.prod(found.shape[:-3])
+        found = found.reshape(texts, Hkv if by_head else 1, G if by_head else 1, *found.shape[-2:])
+        return found[heads.texts if len(found) > 1 else slice(None), heads.heads if by_head else slice(None)]
 
 
 def _look_up(mask: Any, start: int, key_positions: np.ndarray | None, strip: Strip, piece: Run) -> np.ndarray:
@@ -189,7 +209,7 @@ def blocks(strip: Strip, columns: int) -> list[Strip]:
     for run in strip.runs:
         for first in range(run.first, run.stop, columns):
             stop = min(first + columns, run.stop)
-            partial = [_clipped(piece, first, stop) for piece in strip.partial if piece.first < stop and first < piece.stop]
+            partial = [_clipped(p, first, stop) for p in strip.partial if p.first < stop and first < p.stop]
             found.append(Strip(strip.first, strip.stop, [Run(first, stop, 0)], stop - first, partial))
     return found
 
@@ -230,10 +250,16 @@ def stacked(x: np.ndarray, factor: Any = None) -> np.ndarray:
     return out.reshape(B, H, G * r, D)
 
 
-def forbid(problem: Problem, strip: Strip, S: np.ndarray, texts: slice, value: float) -> None:
+def by_heads(x: np.ndarray, G: int) -> np.ndarray:
+    """(B, Hkv, G r, n) as (B, Hkv, G, r, n), the same memory."""
+    B, H, stack, n = x.shape
+    return x.reshape(B, H, G, stack // G, n)
+
+
+def forbid(problem: Problem, heads: Heads, strip: Strip, S: np.ndarray, value: Any) -> None:
     """Write `value` where the mask forbids; S of shape (B, Hkv, G, r, width)."""
     for piece in strip.partial:
-        allowed = problem.allowed(strip, piece, texts)
+        allowed = problem.allowed(strip, piece, heads)
         cells = S[..., piece.columns]
         if value == 0:
             cells *= allowed
@@ -274,23 +300,65 @@ def kept(problem: Problem, heads: Heads, strip: Strip) -> np.ndarray:
     Whether a weight does depends on the seed, its text, head, query and key alone, so that it makes no difference in
     which pieces the table is computed, and the backward pass need not be told.
     """
-    B, Hkv, G, _, _ = problem.q.shape
+    B, Hkv, G, Tq, _ = problem.q.shape
     Tk = problem.k.shape[2]
-    per_row = -(-Tk // 8)  # a step of the counter yields eight numbers of 32 bits
     r = strip.stop - strip.first
-    survives = np.empty((*range_of(heads, B, Hkv), G, r, strip.width), np.bool_)
+    width = min(DRAWN, -(-Tk // 8) * 8)  # a step of the counter yields eight numbers of 32 bits
+    texts, heads_ = range(B)[heads.texts], range(Hkv)[heads.heads]
+    survives = np.empty((len(texts), len(heads_), G, r, strip.width), np.bool_)
     limit = np.uint32(min(round(problem.dropout * 2.0**32), 2**32 - 1))
-    for b, text in enumerate(range(B)[heads.texts]):
-        for h, head in enumerate(range(Hkv)[heads.heads]):
+    for b, text in enumerate(texts):
+        for h, head in enumerate(heads_):
             for group in range(G):
-                number = (text * Hkv + head) * G + group
-                source = np.random.Philox(key=[problem.seed, number], counter=[strip.first * per_row, 0, 0, 0])
-                drawn = source.random_raw(r * per_row * 4).view(np.uint32).reshape(r, per_row * 8)
+                key = [problem.seed, (text * Hkv + head) * G + group]
                 for run in strip.runs:
-                    survives[b, h, group][:, run.columns] = drawn[:, run.keys] >= limit
+                    for block in range(run.first // width, -(-run.stop // width)):
+                        counter = (block * Tq + strip.first) * (width // 8)
+                        source = np.random.Philox(key=key, counter=[counter, 0, 0, 0])
+                        drawn = source.random_raw(r * width // 2).view(np.uint32).reshape(r, width)
+                        low, high = max(run.first, block * width), min(run.stop, (block + 1) * width)
+                        at = slice(run.at + low - run.first, run.at + high - run.first)
+                        survives[b, h, group, :, at] = drawn[:, low - block * width : high - block * width] >= limit
     return survives
 
 
-def range_of(heads: Heads, B: int, Hkv: int) -> tuple[int, int]:
-    """How many texts and key heads."""
-    return len(range(B)[heads.texts]), len(range(Hkv)[heads.heads])
+def scores(problem: Problem, heads: Heads, strip: Strip) -> np.ndarray:
+    """(E1) of a strip, (B, Hkv, G r, width)."""
+    scaled = stacked(problem.q[*heads, :, strip.rows], problem.q.dtype.type(problem.scale))
+    S = against(scaled, problem.k[*heads], strip)
+    if problem.bias is not None:
+        cells = by_heads(S, problem.q.shape[2])
+        add_bias(problem.bias[heads.heads], problem.q.shape[3], strip, cells)
+    return S
+
+
+def against(x: np.ndarray, keys: np.ndarray, strip: Strip) -> np.ndarray:
+    """x K^T for the keys of a strip."""
+    if len(strip.runs) == 1:
+        out: np.ndarray = x @ keys[:, :, strip.runs[0].keys].swapaxes(-1, -2)
+        return out
+    out = np.empty((*x.shape[:-1], strip.width), x.dtype)
+    for run in strip.runs:
+        out[..., run.columns] = x @ keys[:, :, run.keys].swapaxes(-1, -2)
+    return out
+
+
+def times(P: np.ndarray, rows: np.ndarray, strip: Strip) -> np.ndarray:
+    """P V for the values (or keys) of a strip."""
+    if not strip.runs:
+        return np.zeros((*P.shape[:-1], rows.shape[-1]), P.dtype)
+    first, *others = strip.runs
+    out: np.ndarray = (P if not others else P[..., first.columns]) @ rows[:, :, first.keys]
+    for run in others:
+        out += P[..., run.columns] @ rows[:, :, run.keys]
+    return out
+
+
+def new_like(like: np.ndarray, shape: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """New memory, laid out as `like` is, and the same memory in the shape of the kernels."""
+    for order in ("K", "C"):  # not every layout has such a view
+        out = np.empty_like(like, order=order, shape=shape)
+        view = out.reshape(kernel)
+        if out.size == 0 or np.may_share_memory(out, view):
+            break
+    return out, view

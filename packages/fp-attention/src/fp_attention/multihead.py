@@ -2,8 +2,8 @@ r"""
 Heads: several questions at once.
 
 One head takes one weighted mean of the values for each query: a token that asks for its verb and for its noun gets a
-blend of the answers. Several heads ask in parallel, each in a space of its own. What does that cost, what can it express
-that one head cannot, and how many of the keys and values may heads share?
+blend of the answers. Several heads ask in parallel, each in a space of its own. What does that cost, what can it
+express that one head cannot, and how many of the keys and values may heads share?
 
 You need: `fp_attention.scaled_dot`, `fp_attention.masks`, the rank from `fp_neural.spectra`, `fp_neural.layers`.
 
@@ -24,7 +24,8 @@ $$z_i = W^O \begin{pmatrix} y^{(1)}_i \\ \vdots \\ y^{(H)}_i \end{pmatrix}. \qqu
 In **cross-attention** the keys and values come from another sequence than the queries, of any length and width; all
 that follows holds for it too, with $x_j$ read as a row of the other.
 
-**Claim** `attention.heads-add`. Let $W^O_h \in \mathbb{R}^{C \times D}$ be the columns of $W^O$ that meet head $h$. Then
+**Claim** `attention.heads-add`. Let $W^O_h \in \mathbb{R}^{C \times D}$ be the columns of $W^O$ that meet head $h$.
+Then
 
 $$
 S^{(h)}_{ij} = \frac{1}{\sqrt D}\, x_i \cdot M_h\, x_j, \quad M_h = (W^Q_h)^\top W^K_h, \qquad\qquad
@@ -46,16 +47,16 @@ through a **subspace** of $D$ of the $C$ dimensions. The four matrices are not d
 replaced by $A\, W^Q_h$ and $W^K_h$ by $(A^{-1})^\top W^K_h$ for any invertible $A$, with the same $M_h$ (but see
 `fp_attention.rotary`, whose turns stand between the two).
 
-**Claim** `attention.heads-mixed`. A single head with $N_1 = N$ gives every $j$ its share $P_{ij}$ of all of $N x_j$. Two heads
-can give the shares $P$ and $P'$ of two different parts of $x_j$, which no single head does.
+**Claim** `attention.heads-mixed`. A single head with $N_1 = N$ gives every $j$ its share $P_{ij}$ of all of $N x_j$.
+Two heads can give the shares $P$ and $P'$ of two different parts of $x_j$, which no single head does.
 
 **Proof.** Let $C = 2$ and let the task be $z_i = (a, b')$, where $a$ is the first coordinate of $x_0$, and $b'$ the
 second of $x_1$. Two heads with $D = 1$ do it: $W^V_1 = (1, 0)$ and $W^V_2 = (0, 1)$ with $W^O = I$, head 1 looking at
 $0$ and head 2 at $1$ with as nearly all their weight as anyone asks. One head with shares $p$ and $1 - p$ of two tokens
-gives $z = p\, N x_0 + (1 - p)\, N x_1$. To have $z = (a, b')$ for all $x_0 = (a, b)$ and $x_1 = (a', b')$, let
-$x_1 = 0$: $p\, N (a, b)^\top = (a, 0)^\top$ for all $a$ and $b$, whether $p$ depends on them or not. Then $p \neq 0$ where
-$a \neq 0$, and $N (a, b)^\top$ is a multiple of $(1, 0)^\top$ there, so all of the second row of $N$ is zero and the second
-coordinate of $z$ is always zero, although $b'$ need not be. $\blacksquare$
+gives $z = p\, N x_0 + (1 - p)\, N x_1$. To have $z = (a, b')$ for all $x_0 = (a, b)$ and $x_1 = (a', b')$, let $x_1 =
+0$: $p\, N (a, b)^\top = (a, 0)^\top$ for all $a$ and $b$, whether $p$ depends on them or not. Then $p \neq 0$ where $a
+\neq 0$, and $N (a, b)^\top$ is a multiple of $(1, 0)^\top$ there, so all of the second row of $N$ is zero and the
+second coordinate of $z$ is always zero, although $b'$ need not be. $\blacksquare$
 
 Averaging the heads instead of putting them side by side forces one $W^O_h$ on all of them: what came from which head is
 lost, as it is to a listener who hears two answers at once.
@@ -89,10 +90,10 @@ $$
 multiplications of numbers, beside $H T^2$ exponentials. The number of heads makes no difference to either for a given
 $G$.
 
-**Proof.** The queries of all heads take $H D = C$ rows of $C$ weights, keys and values $H_{kv} D = C / G$ rows each, and
-$W^O$ has $C$ rows of $H D = C$: $C^2 (1 + \frac1G + \frac1G + 1)$ weights, each used once a position. For every head
-and every pair of positions, the score takes $D$ multiplications and the share of the value $D$, which makes
-$H\, T^2 \cdot 2 D = 2\, T^2 C$. $\blacksquare$
+**Proof.** The queries of all heads take $H D = C$ rows of $C$ weights, keys and values $H_{kv} D = C / G$ rows each,
+and $W^O$ has $C$ rows of $H D = C$: $C^2 (1 + \frac1G + \frac1G + 1)$ weights, each used once a position. For every
+head and every pair of positions, the score takes $D$ multiplications and the share of the value $D$, which makes $H\,
+T^2 \cdot 2 D = 2\, T^2 C$. $\blacksquare$
 
 More heads ask more questions in narrower subspaces, for the same price. `fp_attention.cost` counts on from here.
 
@@ -222,8 +223,8 @@ class MultiHeadAttention(Module):
             )
         if n_heads % n_kv_heads:
             raise ValueError(
-                f"n_kv_heads has to divide n_heads, so that every key head serves as many query heads; got {n_kv_heads} "
-                f"and {n_heads}"
+                f"n_kv_heads has to divide n_heads, so that every key head serves as many query heads; got "
+                f"{n_kv_heads} and {n_heads}"
             )
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is the probability of dropping a weight and lies in [0, 1), got {dropout}")
@@ -346,9 +347,9 @@ class MultiHeadAttention(Module):
             )
         if window is not None and not self.mask.empty(FAR, FAR + 1, sinks, FAR - window + 1):
             raise ValueError(
-                f"a cache with window={window} and sinks={sinks} would drop tokens that the layer's mask lets later ones "
-                f"see: {self.mask}. Give the layer mask=SlidingWindow({window}), joined with First({sinks}) & Causal() "
-                "for sinks, or keep all tokens"
+                f"a cache with window={window} and sinks={sinks} would drop tokens that the layer's mask lets later "
+                f"ones see: {self.mask}. Give the layer mask=SlidingWindow({window}), joined with First({sinks}) & "
+                "Causal() for sinks, or keep all tokens"
             )
 
     def _heads(self, x: Operand, context: Operand | None, mask: Any, cache: KVCache | None) -> tuple[Any, ...]:
@@ -398,8 +399,8 @@ class MultiHeadAttention(Module):
             return None
         if np.shape(bias)[-1] != len(rows) + len(columns) - 1:
             raise ValueError(
-                "a cache that has dropped tokens between the first and the last ones serves one new token at a time, if "
-                "positions act on the scores: feed it token by token"
+                "a cache that has dropped tokens between the first and the last ones serves one new token at a time, "
+                "if positions act on the scores: feed it token by token"
             )
         return bias.astype(dtype) if isinstance(bias, np.ndarray) else bias
 

@@ -1,5 +1,174 @@
 r"""
 Attention, forward and backward, as one operation.
+
+Everything so far was about one query. A text asks as many questions as it has positions, all of them look at the same
+keys, and that makes attention two products of matrices with a softmax between them. What are its derivatives, line by
+line; how much of the table of scores has to be computed if half of it is forbidden; and what has to be kept for the way
+back?
+
+You need: `fp_attention.lookup`, `fp_attention.scaling`, `fp_attention.masks`, the derivative of softmax
+(`autograd.softmax-rule`) and `fp_autograd.extend`.
+
+## Forward
+
+Let the rows of $Q \in \mathbb{R}^{T_q \times D}$, $K \in \mathbb{R}^{T_k \times D}$ and
+$V \in \mathbb{R}^{T_k \times D_v}$ be the queries, keys and values of one head, $M_{ij}$ be true where query $i$ may
+look at key $j$, each query at one key at least, and $\alpha = 1 / \sqrt D$ (`attention.dot-variance`). A bias
+$b_{ij}$, zero unless said otherwise, depends on the positions alone (`fp_attention.relative`). Then
+
+$$
+\begin{aligned}
+S_{ij} &= \alpha \sum_d Q_{id} K_{jd} + b_{ij}, && \text{(E1)} \\
+P_{ij} &= \frac{[M_{ij}]\, e^{S_{ij}}}{\sum_m [M_{im}]\, e^{S_{im}}}, && \text{(E2)} \\
+Y_{id} &= \sum_j P_{ij} V_{jd}, && \text{(E3)}
+\end{aligned}
+$$
+
+where $[M]$ is $1$ if $M$ is true and else $0$. As matrices: $S = \alpha Q K^\top + b$, and $Y = P V$.
+
+>>> q, k = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[2.0, 0.0], [0.0, 2.0]])
+>>> v = np.array([[10.0], [20.0]])
+>>> attention_weights(q, k).round(3)
+array([[0.804, 0.196],
+       [0.196, 0.804]])
+>>> scaled_dot_product_attention(q, k, v).round(2).ravel()
+array([11.96, 18.04])
+
+## Backward
+
+**Claim** `attention.backward`. Let $g = \partial \ell / \partial Y$ be the cotangent of the output. Those of the inputs
+are
+
+$$
+\begin{aligned}
+\bar V &= P^\top g, && \text{(E4)} \\
+A &= g\, V^\top, && \text{(E5)} \\
+\delta_i &= \sum_d g_{id} Y_{id}, && \text{(E6)} \\
+Z_{ij} &= P_{ij}\, (A_{ij} - \delta_i), && \text{(E7)} \\
+\bar Q &= \alpha\, Z K, \qquad \bar K = \alpha\, Z^\top Q, \qquad \bar b_{ij} = Z_{ij}, && \text{(E8)}
+\end{aligned}
+$$
+
+and $Z_{ij} = 0$ where $M_{ij}$ is false: no gradient crosses a mask. Each row of $Z$ sums to zero.
+
+**Proof.** (E3) is a product of matrices, so by `autograd.matmul-rule` the cotangent of $V$ is $P^\top g$, and that of
+$P$ is $g V^\top = A$. Row $i$ of $P$ is the softmax of those $S_{ij}$ for which $M_{ij}$ is true, and zero elsewhere,
+whatever $S$ is there. So where $M_{ij}$ is false the cotangent of $S_{ij}$ is zero, as is $Z_{ij}$, because
+$P_{ij} = 0$. Where it is true, `autograd.softmax-rule` gives
+
+$$\bar S_{ij} = P_{ij} \Big( A_{ij} - \sum_m P_{im} A_{im} \Big),$$
+
+where the sum may run over all $m$, since the further terms are zero. It is not a new sum over the row:
+
+$$
+\sum_m P_{im} A_{im} = \sum_m P_{im} \sum_d g_{id} V_{md} = \sum_d g_{id} \sum_m P_{im} V_{md}
+  = \sum_d g_{id} Y_{id} = \delta_i,
+$$
+
+so $\bar S = Z$. Its rows sum to $\sum_j P_{ij} A_{ij} - \delta_i \sum_j P_{ij} = \delta_i - \delta_i = 0$. (E1) adds
+$b$, whose cotangent is $Z$, to $\alpha$ times a product: by `autograd.matmul-rule` the cotangent of $Q$ is
+$\alpha Z (K^\top)^\top = \alpha Z K$, and that of $K^\top$ is $\alpha Q^\top Z$, whose transpose is that of $K$.
+$\blacksquare$
+
+Five products of matrices, of which two are needed forward: backward costs two to two and a half times as much.
+
+A bias that is one number for each distance, $b_{ij} = \beta_{j - i}$, is used once by every pair of that distance, so
+its cotangent is the sum of a diagonal of $Z$ (`autograd.copy-rule`).
+
+**Claim** `attention.dropout-backward`. With dropout on the weights, $Y = (P \odot R)\, V$ with given $R_{ij} = 0$ or
+$\frac{1}{1 - p}$, (E4) to (E8) hold with $(P \odot R)^\top g$ in (E4) and $A = R \odot (g V^\top)$ in (E5), with the
+same $P$ in (E7) and the $Y$ that was computed in (E6).
+
+**Proof.** The cotangent of $P \odot R$ is $g V^\top$, so that of $P$ is $R$ times it, entry by entry
+(`autograd.elementwise-rule`), and that of $V$ is $(P \odot R)^\top g$. The softmax is as before, and the sum over the
+row is $\sum_m P_{im} R_{im} \sum_d g_{id} V_{md} = \sum_d g_{id} \sum_m P_{im} R_{im} V_{md} = \sum_d g_{id} Y_{id}$.
+$\blacksquare$
+
+## Forward mode
+
+**Claim** `attention.tangent`. Let $Q$, $K$, $V$ and $b$ move along $\dot Q$, $\dot K$, $\dot V$ and $\dot b$. Then the
+output moves along
+
+$$
+\dot Y_{id} = \sum_j P_{ij}\, (\dot S_{ij} - \mu_i)\, V_{jd} + \sum_j P_{ij} \dot V_{jd}, \qquad
+\dot S = \alpha\, (\dot Q K^\top + Q \dot K^\top) + \dot b,
+$$
+
+with $\mu_i = \sum_j P_{ij} \dot S_{ij}$. (E9)
+
+The first sum is $\sum_j P_{ij} \dot S_{ij} V_{jd} - \mu_i Y_{id}$. With dropout, $P R$ stands for $P$ in it and in the
+sum with $\dot V$, but not in $\mu$.
+
+**Proof.** The product rule for (E1) and (E3). In between, $\dot P_{ij} = P_{ij} (\dot S_{ij} - \mu_i)$ is
+`autograd.softmax-rule` again, whose matrix is symmetric; for forbidden pairs both sides are zero. The second form is
+$\sum_j P_{ij} \mu_i V_{jd} = \mu_i Y_{id}$, and with dropout $\dot Y = (\dot P \odot R) V + (P \odot R) \dot V$, where
+$\sum_j P_{ij} R_{ij} \mu_i V_{jd} = \mu_i Y_{id}$ for the $Y$ with dropout. $\blacksquare$
+
+So derivatives of any order and in both modes are exact: at first order by these kernels, at higher orders by the
+composition that `reference_attention` is (`autograd.reference-derivatives`).
+
+>>> from fp_autograd.checking import gradcheck
+>>> rng = np.random.default_rng(0)
+>>> q, k, v = rng.normal(size=(2, 3, 5)), rng.normal(size=(1, 3, 5)), rng.normal(size=(1, 3, 7))
+>>> gradcheck(lambda q, k, v: scaled_dot_product_attention(q, k, v, mask=Causal()), q, k, v)  # both modes, order two
+
+## How it is computed
+
+**In strips.** Each row of $P$ needs its own row of $S$ and no other, so the table is computed a few rows at a time, and
+of each strip only the columns that some row of it may see. With a causal mask and strips of $r$ rows that is $r$, then
+$2r$, and so on up to $T$ columns:
+
+**Claim** `attention.causal-strips`. Let $r$ divide $T$. Under a causal mask the strips of $r$ rows hold
+$\frac{1}{2} T (T + r)$ scores, of the $T^2$ that the table has, and $\frac12 T (T + 1)$ are allowed.
+
+**Proof.** Strip $n = 1, \dots, T / r$ has $r$ rows and $n r$ columns, the positions up to its own last one. The sum of
+$n r^2$ is $r^2 \cdot \frac12 \frac{T}{r} \big( \frac{T}{r} + 1 \big) = \frac12 T (T + r)$. The allowed ones are the
+case $r = 1$. $\blacksquare$
+
+What is wasted is $\frac12 T (r - 1)$, and only in the last $r$ columns of a strip does the mask have to be looked up.
+The same holds for any mask of `fp_attention.masks`: tiles of which it is certain that nothing in them is allowed are
+left out, and neighbouring ones that are left are one product.
+
+**Without dividing, and without a shift.** Let $E_{ij} = [M_{ij}]\, e^{S_{ij} - c_i}$ with any number $c_i$ for each
+row, and $l_i = \sum_j E_{ij}$. Then $P_{ij} = E_{ij} / l_i$ (`autograd.exponential-shift`), so that $Y_{id}$ is
+$\frac{1}{l_i} \sum_j E_{ij} V_{jd}$: it is the narrow $Y$ that is divided, not the wide $P$. Backward, with $g_{id} /
+l_i$ for $g_{id}$, (E4) to (E7) hold with $E$ for $P$ throughout.
+
+The largest score of a row is the usual $c_i$, and costs a pass over the table to find and another to subtract. With
+$c_i = 0$ both are saved, if that does no harm:
+
+**Claim** `attention.unshifted`. Let $c_i = 0$ and $10^{-15} \le l_i \le 10^{15}$, and let $n$ pairs be allowed in row
+$i$. (E10) Then no $E_{ij}$ exceeds $10^{15}$. Those that single precision cannot hold as normal numbers, below
+$2^{-126}$, are together less than $n\, 10^{-22}$ of the sum, and leaving them out changes $Y_{id}$ by less than $2 n
+\cdot 10^{-22} \max_j |V_{jd}|$.
+
+**Proof.** All terms of the sum are at least zero, so each is at most $l_i \le 10^{15}$. Let $L$ be the set of the small
+ones. As $2^{-126} < 1.2 \cdot 10^{-38}$, they add up to less than $1.2\, n\, 10^{-38} \le 1.2\, n\, 10^{-23}\, l_i$,
+less than $n\, 10^{-22}\, l_i$. Call their share of the sum $\eta$. Without them the weights of the others grow by the
+factor $\frac{1}{1 - \eta}$, so $Y_{id}$ becomes $Y'_{id}$ with $Y_{id} = (1 - \eta)\, Y'_{id} + \eta\, \bar V_d$, where
+$\bar V_d$ is a weighted mean of the left out values. So $|Y_{id} - Y'_{id}| = \eta\, |\bar V_d - Y'_{id}|$, and two
+means of values differ by at most $2 \max_j |V_{jd}|$. $\blacksquare$
+
+That is far below the rounding of single precision. If the condition fails in a strip, or the sum is not a number, it
+is done again with the largest scores. `neural.logsumexp-rounding` says how exact the two are: with the shift a score
+that is far from the largest is rounded once more, by a share of its distance.
+
+**Heads that share keys** are stacked. The rows of $G$ query heads that meet the same keys form one matrix of $G r$
+rows: one product instead of $G$, and (E4) and (E8) sum over the rows of all of them, as the cotangent of something used
+in $G$ places has to (`autograd.copy-rule`).
+
+**Texts and heads** are independent, and are shared out to threads (each with BLAS on one), so that the exponentials run
+on all cores too.
+
+## In practice
+
+PyTorch's function has the same name and the same meaning, with two differences: its causal mask is aligned at the upper
+left corner of the table if there are more keys than queries, here at the lower right, which is what continuing a text
+needs; and a row without any key is a row of NaNs there or zeros, here an error. Its biases are whole tables; here a
+bias is one number for each distance, which is what language models use, and a table of them is never made. Its kernel
+on processors is that of T. Dao et al. (2022), which keeps no weights; here they are kept while a gradient is wanted,
+$T_q T_k$ numbers a head, because reading is cheaper than computing them again up to a few thousand positions, and
+`fp_attention.tiled` is the one that keeps none. A. Vaswani and others (2017) gave attention this form.
 """
 
 import math
@@ -17,11 +186,16 @@ from fp_attention._strips import (
     Run,
     Strip,
     add_bias,
+    against,
     bias_gradient,
+    by_heads,
     forbid,
     kept,
+    new_like,
     rectangles,
+    scores,
     stacked,
+    times,
 )
 from fp_attention.masks import Causal as Causal
 from fp_attention.masks import Mask, as_mask
@@ -230,8 +404,8 @@ def prepared(
     if len(shapes[0]) == 2:
         q, k, v = (x[None] for x in (q, k, v))
         shapes = [(1, *shape) for shape in shapes]
-    (*lead, H, Tq, D), (*k_lead, Hkv, Tk, k_D), (*v_lead, v_H, v_T, Dv) = shapes
-    if lead != k_lead or lead != v_lead or (Hkv, Tk) != (v_H, v_T) or D != k_D or D == 0:
+    (*lead, H, Tq, D), (*k_lead, Hkv, Tk, k_D), (*v_lead, v_H, v_T, _) = shapes
+    if lead != k_lead or lead != v_lead or (Hkv, Tk) != (v_H, v_T) or k_D != D or D == 0:
         raise ValueError(
             "keys and values share their texts, heads and times, keys and queries their texts and width; got queries "
             f"of shape {tuple(shapes[0])}, keys of {tuple(shapes[1])} and values of {tuple(shapes[2])}"
@@ -314,15 +488,11 @@ def _weights(
         S = S + bias[0][:, j - i + Tq - 1].reshape((Hkv, H // Hkv, Tq, Tk))
     if mask is not None:
         allowed = mask.allowed(i + start, j if key_positions is None else key_positions[j])
-        forbidden = ~np.broadcast_to(allowed, (*(allowed.shape[:-3] or (1,) * len(lead)), *_heads(allowed, H), Tq, Tk))
+        forbidden = ~np.broadcast_to(allowed, (*lead, H, Tq, Tk))
         if forbidden.all(-1).any():
             raise sees_nothing(np.argwhere(forbidden.all(-1))[0], start)
-        S = where(forbidden.reshape((*forbidden.shape[: len(lead)], *grouped[len(lead) :], Tk)), -np.inf, S)
+        S = where(forbidden.reshape((*grouped, Tk)), -np.inf, S)
     return softmax(S, axis=-1)
-
-
-def _heads(allowed: np.ndarray, H: int) -> tuple[int, ...]:
-    return (H,)
 
 
 def sees_nothing(index: Any, start: int) -> ValueError:
@@ -359,7 +529,7 @@ class Saved(NamedTuple):
 
 def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, keep: bool, **settings: Any) -> Any:
     problem = Problem.of(q, k, v, *bias, **settings)
-    B, Hkv, G, Tq, D = problem.q.shape
+    B, Hkv, G, Tq, _ = problem.q.shape
     Tk, Dv = problem.v.shape[2:]
     out, Y = new_like(q, (*q.shape[:-1], Dv), (B, Hkv, G, Tq, Dv))
     totals = np.empty((B, Hkv, G, Tq, 1), q.dtype)
@@ -371,8 +541,8 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, kee
         found = []
         for strip in cut:
             E, l, survives = _exponentials(problem, heads, strip)
-            y = _times_values(E if survives is None else E * survives, problem, heads, strip)
-            l = l.reshape(*y.shape[:2], G, -1, 1)
+            y = times(E if survives is None else E * survives, problem.v[*heads], strip)
+            l = by_heads(l, G)
             totals[*heads, :, strip.rows] = l
             np.divide(y.reshape(*l.shape[:-1], Dv), l, out=Y[*heads, :, strip.rows])
             if keep:
@@ -389,18 +559,18 @@ def _exponentials(problem: Problem, heads: Heads, strip: Strip) -> tuple[np.ndar
     """
     exp(S - c) with a number c for each row, its sum over the row, and what dropout leaves.
 
-    c is zero if that does no harm (E9), else the largest score of the row.
+    c is zero if that does no harm (E10), else the largest score of the row.
     """
     S = scores(problem, heads, strip)
-    cells = S.reshape(*S.shape[:2], problem.q.shape[2], -1, S.shape[-1])
+    cells = by_heads(S, problem.q.shape[2])
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         np.exp(S, out=S)
-        forbid(problem, strip, cells, heads.texts, 0)
+        forbid(problem, heads, strip, cells, 0)
         l = np.add.reduce(S, axis=-1, keepdims=True)
     if not (l.min(initial=1.0) >= 1 / MODERATE and l.max(initial=1.0) <= MODERATE):  # NaN too
         S = scores(problem, heads, strip)
         cells = S.reshape(cells.shape)
-        forbid(problem, strip, cells, heads.texts, -np.inf)
+        forbid(problem, heads, strip, cells, -np.inf)
         c = S.max(axis=-1, keepdims=True, initial=-np.inf)
         if np.isneginf(c).any():
             b, _, _, i = np.argwhere(np.isneginf(c.reshape(cells.shape[:-1])))[0]
@@ -415,52 +585,16 @@ def _exponentials(problem: Problem, heads: Heads, strip: Strip) -> tuple[np.ndar
     return S, l, survives
 
 
-def scores(problem: Problem, heads: Heads, strip: Strip) -> np.ndarray:
-    """(E1) of a strip, (B, Hkv, G r, width)."""
-    scaled = stacked(problem.q[*heads, :, strip.rows], problem.q.dtype.type(problem.scale))
-    S = against(scaled, problem.k[*heads], strip)
-    if problem.bias is not None:
-        cells = S.reshape(*S.shape[:2], problem.q.shape[2], -1, S.shape[-1])
-        add_bias(problem.bias[heads.heads], problem.q.shape[3], strip, cells)
-    return S
-
-
-def against(x: np.ndarray, keys: np.ndarray, strip: Strip) -> np.ndarray:
-    """x K^T for the keys of a strip."""
-    if len(strip.runs) == 1:
-        out: np.ndarray = x @ keys[:, :, strip.runs[0].keys].swapaxes(-1, -2)
-        return out
-    out = np.empty((*x.shape[:-1], strip.width), x.dtype)
-    for run in strip.runs:
-        out[..., run.columns] = x @ keys[:, :, run.keys].swapaxes(-1, -2)
-    return out
-
-
-def times(P: np.ndarray, rows: np.ndarray, strip: Strip) -> np.ndarray:
-    """P V for the values (or keys) of a strip."""
-    if not strip.runs:
-        return np.zeros((*P.shape[:-1], rows.shape[-1]), P.dtype)
-    first, *others = strip.runs
-    out: np.ndarray = (P if not others else P[..., first.columns]) @ rows[:, :, first.keys]
-    for run in others:
-        out += P[..., run.columns] @ rows[:, :, run.keys]
-    return out
-
-
-def _times_values(P: np.ndarray, problem: Problem, heads: Heads, strip: Strip) -> np.ndarray:
-    return times(P, problem.v[*heads], strip)
-
-
 def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Saved, **settings: Any) -> Any:
     problem, parts, cut, found, totals = saved
     q, k, v, *_ = operands
-    B, Hkv, G, Tq, D = problem.q.shape
-    Tk, Dv = problem.v.shape[2:]
+    B, Hkv, G, Tq, _ = problem.q.shape
+    Dv = problem.v.shape[3]
     (dq, dQ), (dk, dK), (dv, dV) = (
         new_like(x, x.shape, part.shape) for x, part in ((q, problem.q), (k, problem.k), (v, problem.v))
     )
     dk[...] = dv[...] = 0
-    g5, y5 = g.reshape(B, Hkv, G, Tq, Dv), out.reshape(B, Hkv, G, Tq, Dv)
+    g5, y5 = (x.reshape(B, Hkv, G, Tq, Dv) for x in (g, out))
     scale, enlarge = q.dtype.type(problem.scale), q.dtype.type(1 / (1 - problem.dropout))
 
     def work(job: tuple[Heads, list[Kept]]) -> np.ndarray | None:
@@ -485,7 +619,7 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
             dq_strip = times(Z, problem.k[*heads], strip).reshape(dQ[at].shape)
             np.multiply(dq_strip, scale, out=dQ[at])  # (E8)
             if db is not None:
-                bias_gradient(db, Tq, strip, Z.reshape(*Z.shape[:2], G, -1, Z.shape[-1]).sum(axis=0))
+                bias_gradient(db, Tq, strip, by_heads(Z, G).sum(axis=0))
         return db
 
     partial_sums = each(work, list(zip(parts, found, strict=True)), problem.work > WORTHWHILE)
@@ -498,9 +632,9 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
 
 
 def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Saved, **settings: Any) -> Any:
-    """The tangent of the output if operand `i` moves along `t` (E10)."""
+    """The tangent of the output if operand `i` moves along `t` (E9)."""
     problem, parts, cut, found, totals = saved
-    B, Hkv, G, Tq, D = problem.q.shape
+    B, Hkv, G, Tq, _ = problem.q.shape
     dy, dY = new_like(out, out.shape, (B, Hkv, G, Tq, out.shape[-1]))
     Y = out.reshape(dY.shape)
     moved = problem.q if i != 0 else t.reshape(problem.q.shape)
@@ -517,7 +651,7 @@ def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, save
             W = E
             if slopes is not None:
                 W = np.zeros_like(E)
-                add_bias(slopes[heads.heads], Tq, strip, W.reshape(*W.shape[:2], G, -1, W.shape[-1]))
+                add_bias(slopes[heads.heads], Tq, strip, by_heads(W, G))
                 W *= E
             elif i != 2:
                 W = against(stacked(moved[at], scale), keys[*heads], strip)
@@ -530,16 +664,6 @@ def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, save
 
     each(work, list(zip(parts, found, strict=True)), problem.work > WORTHWHILE)
     return dy
-
-
-def new_like(like: np.ndarray, shape: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """New memory, laid out as `like` is, and the same memory in the shape of the kernels."""
-    for order in ("K", "C"):  # not every layout has such a view
-        out = np.empty_like(like, order=order, shape=shape)
-        view = out.reshape(kernel)
-        if out.size == 0 or np.may_share_memory(out, view):
-            break
-    return out, view
 
 
 def _rows(G: int, Tk: int) -> int:

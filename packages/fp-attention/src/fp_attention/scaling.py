@@ -172,7 +172,8 @@ is measured. For eight keys, as the mean of the largest weight, the median of $\
 the median length of the cotangent of the query, for a random cotangent of the weights:
 
 >>> for d in (4, 16, 64, 256, 1024):
-...     print(d, saturation(d, 8, 1.0, draws=400), saturation(d, 8, d**-0.5, draws=400), sep=" | ")
+...     rows = (saturation(d, 8, c, rng=np.random.default_rng(0), draws=400) for c in (1.0, d**-0.5))
+...     print(d, *rows, sep=" | ")
 4 | 0.52 7e-01 0.55 4e-01 | 0.34 8e-01 0.31 3e-01
 16 | 0.74 4e-01 0.84 6e-01 | 0.35 8e-01 0.33 3e-01
 64 | 0.90 5e-02 0.92 2e-01 | 0.36 8e-01 0.35 3e-01
@@ -213,11 +214,11 @@ widths better. It is right at the start only (`attention.dot-hypotheses`). In th
 Yang et al., 2022) scores are divided by $d$, because after some training queries and keys have parts in common.
 
 Large models meet the opposite trouble late in training, scores that grow until the softmax saturates and the loss
-diverges. Some normalise queries and keys to one length, with a learned factor (QK-norm: A. Henry et al., 2020; M.
-Dehghani et al., 2023, at 22 billion parameters; now OLMo 2, Qwen 3, Gemma 3); by `attention.nadaraya-watson` attention
-is then exactly a Gaussian kernel. Gemma 2 caps scores softly, $50 \tanh (z / 50)$. Both bound $\Delta$, and (E5) says
-what that costs in long texts; some therefore multiply scores by a number that grows like $\ln n$ (D. Chiang and P.
-Cholak, 2022).
+diverges. Some normalise queries and keys to one length and multiply by learned factors (QK-norm: A. Henry et al., 2020;
+M. Dehghani et al., 2023, at 22 billion parameters; now OLMo 2, Qwen 3, Gemma 3). With one factor for all coordinates
+this is exactly a Gaussian kernel (`attention.nadaraya-watson`). Gemma 2 caps scores softly, $50 \tanh (z / 50)$. Both
+bound $\Delta$, and (E5) says what that costs in long texts; some therefore multiply scores by a number that grows like
+$\ln n$ (D. Chiang and P. Cholak, 2022).
 """
 
 from dataclasses import dataclass
@@ -312,7 +313,7 @@ class Saturation:
         return f"{self.largest:.2f} {self.jacobian:.0e} {self.mean_gradient:.2f} {self.median_gradient:.0e}"
 
 
-def saturation(d: int, n_keys: int, scale: Real, *, draws: int = 1000, seed: int = 0) -> Saturation:
+def saturation(d: int, n_keys: int, scale: Real, *, rng: np.random.Generator, draws: int = 1000) -> Saturation:
     r"""
     Measure softmax and its gradient for random queries and keys.
 
@@ -324,10 +325,10 @@ def saturation(d: int, n_keys: int, scale: Real, *, draws: int = 1000, seed: int
         How many keys a query sees.
     scale
         $c$, by which scores are multiplied.
+    rng
+        Draws them.
     draws
         How many queries, each with keys of its own.
-    seed
-        Of the generator.
 
     Returns
     -------
@@ -340,7 +341,8 @@ def saturation(d: int, n_keys: int, scale: Real, *, draws: int = 1000, seed: int
 
     Examples
     --------
-    >>> saturation(64, 8, 64**-0.5).largest < saturation(64, 8, 1.0).largest
+    >>> scaled, unscaled = (saturation(64, 8, c, rng=np.random.default_rng(0), draws=100) for c in (1 / 8, 1.0))
+    >>> scaled.largest < unscaled.largest
     True
     """
     if min(d, n_keys, draws) < 1 or not 0 < scale < np.inf:
@@ -348,7 +350,6 @@ def saturation(d: int, n_keys: int, scale: Real, *, draws: int = 1000, seed: int
             "d, n_keys and draws must be at least 1 and the scale positive, got "
             f"d={d}, n_keys={n_keys}, draws={draws}, scale={scale}; the usual scale is d**-0.5"
         )
-    rng = np.random.default_rng(seed)
     p, gradient = np.empty((draws, n_keys)), np.empty(draws)
     for r in range(draws):
         q, keys = rng.normal(size=d), rng.normal(size=(n_keys, d))

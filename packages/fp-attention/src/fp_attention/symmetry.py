@@ -154,12 +154,10 @@ the same vector, causal attention has the same output at every place.
 vector, and a weighted mean of it, with any weights, is it. $\blacksquare$
 
 So a causal model can count without being given positions, if its texts begin with a token that occurs nowhere else:
-its first layer writes $\frac{1}{t + 1}$ into the token, and what follows works with that. It cannot be told so by the
-mask alone.
+its first layer writes $\frac{1}{t + 1}$ into the token, and what follows works with that. By (2) the mask alone is not
+enough.
 
->>> first = np.zeros((5, 1))
-... first[0] = 1.0
->>> running_means(first)[:, 0].round(3)
+>>> running_means(np.eye(5)[:, :1])[:, 0].round(3)
 array([1.   , 0.5  , 0.333, 0.25 , 0.2  ])
 
 The numbers crowd together, $\frac{1}{t+1} - \frac{1}{t+2} = \frac{1}{(t+1)(t+2)}$, so far back neighbouring places are

@@ -1,5 +1,90 @@
 r"""
 Attention in memory that grows with the length, not with its square.
+
+For a text of $T = 16{,}384$ tokens the table of weights has 268 million entries, for every head: a gigabyte in single
+precision, and training keeps all of them until the gradient has passed. The inputs and the output are $256$ times
+smaller if $D = 64$. Can attention, and its gradient, be had without ever holding the table?
+
+You need: `fp_attention.softmax`, `fp_attention.scaled_dot`, whose letters and equations are used here.
+
+## Forward, tile by tile
+
+Cut the table of scores into tiles of $r$ rows and $c$ columns. For the rows of one strip go over its tiles from left to
+right. Each is a block of scores in the sense of `fp_attention.softmax`, with the rows of $V$ as values, and after the
+last tile the running numbers $m_i$, $l_i$ and $a_i$ give the output of row $i$ and one number more,
+
+$$Y_i = \frac{a_i}{l_i}, \qquad L_i = m_i + \ln l_i = \ln \sum_j [M_{ij}]\, e^{S_{ij}}. \qquad \text{(E1)}$$
+
+**Claim** `attention.tiled-forward`. In exact arithmetic $Y$ is the output of attention, for every mask under which each
+query sees a key, every $r$ and every $c$.
+
+**Proof.** Row $i$ of the output is the mean of the $V_j$ with weights that are the softmax of the $S_{ij}$ with
+$M_{ij}$ true. Those are the scores that its tiles contain, each once, a forbidden one counting as $-\infty$, that is
+with the term $0$ in every sum. Tiles without an allowed pair in row $i$ change nothing (`attention.merge`, for the
+empty set), and over the others `attention.online-softmax` says that (E1) is that mean and that log-sum-exp.
+$\blacksquare$
+
+## Backward, tile by tile
+
+**Claim** `attention.tiled-backward`. From $Q$, $K$, $V$, $Y$, $L$ and the cotangent $g$ the gradients are sums over
+tiles: with (E6) for $\delta$, a tile with the rows $I$ and columns $J$ contributes
+
+$$
+P_{IJ} = [M_{IJ}]\, e^{S_{IJ} - L_I}, \qquad Z_{IJ} = P_{IJ} \odot (g_I V_J^\top - \delta_I), \qquad \text{(E2)}
+$$
+
+$$
+\bar V_J \mathrel{+}= P_{IJ}^\top g_I, \qquad \bar Q_I \mathrel{+}= \alpha\, Z_{IJ} K_J, \qquad
+\bar K_J \mathrel{+}= \alpha\, Z_{IJ}^\top Q_I, \qquad \text{(E3)}
+$$
+
+and nothing that belongs to another tile is needed for it.
+
+**Proof.** $e^{S_{ij} - L_i} = e^{S_{ij}} / \sum_m [M_{im}]\, e^{S_{im}}$ is the weight $P_{ij}$ for an allowed pair.
+(E2) is then (E5) and (E7) of `attention.backward` for the pairs of the tile: $A_{ij} = g_i \cdot V_j$ takes one row of
+each, and $\delta_i = g_i \cdot Y_i$, which was a sum over the whole row when it came out of the softmax, takes the
+output alone. In (E4) and (E8) there each entry of a gradient is a sum over $i$ or over $j$ of terms that belong to one
+pair each; (E3) sorts them by tiles. $\blacksquare$
+
+The identity $\sum_j P_{ij} A_{ij} = g_i \cdot Y_i$ is what makes it possible, and (E1)'s number $L_i$ is what makes it
+cheap: without it a tile would not know by what to divide.
+
+**Claim** `attention.tiled-memory`. Beside inputs, outputs and their gradients, which have $O(H\, (T_q + T_k)\, (D +
+D_v))$ entries, forward and backward hold at most $3 w\, r c + O(w\, r (D + D_v))$ numbers at a time, where $w$ is the
+number of heads that are worked on at once, and between the two $H\, T_q$ numbers, the $L_i$.
+
+**Proof.** Forward, a tile of scores turns into a tile of exponentials in place, its product with $V_J$ has $r D_v$
+entries, and so has $a$; $m$ and $l$ are $r$ numbers each. Backward, $P_{IJ}$ and $Z_{IJ}$ are two tiles (with dropout a
+third), their products with $g_I$, $K_J$ and $Q_I$ have $r$ or $c$ rows of $D$ or $D_v$ entries, and for $c > r$ as many
+rows as $r c$ entries allow. Everything in a tile is given up with it. $\blacksquare$
+
+What the mask needs is counted too, if it says who may look at whom by positions: a bool for each pair in a tile that is
+neither wholly allowed nor wholly forbidden, which under a causal mask or a window are $O(T)$.
+
+The price is one product more. Backward computes the scores and their exponentials again: seven products of $T_q T_k D$
+multiplications instead of six. On the processors that it was invented for it is *faster*, since they compute more
+quickly than they read; here it takes about a tenth longer than the kernel that keeps the weights, as long as those fit.
+
+>>> rng = np.random.default_rng(0)
+>>> q, k, v, g = (rng.normal(size=(2, 300, 5)) for _ in range(4))
+>>> from fp_attention import Causal, scaled_dot_product_attention
+>>> from fp_autograd.functional import vjp
+>>> slow, fast = (
+...     vjp(lambda *x: attention(*x, mask=Causal()), q, k, v)
+...     for attention in (scaled_dot_product_attention, tiled_attention)
+... )
+>>> bool(np.allclose(slow[0], fast[0], atol=1e-14))
+True
+>>> all(np.allclose(a, b, atol=1e-13) for a, b in zip(slow[1](g), fast[1](g)))
+True
+
+## In practice
+
+This is FlashAttention (T. Dao et al., 2022, 2023), in its second form: rows outside, columns inside, divided once at
+the end. On graphics processors a tile lives in the fast memory of one multiprocessor; here $r$ and $c$ are what a
+core's cache holds. Derivatives of higher order come from `reference_attention` and hold the whole table. For lengths at
+which even the time of order $T^2$ is too much there are windows (`fp_attention.windows`), and attention with feature
+maps in place of the exponential, which sums up all earlier keys in one matrix (A. Katharopoulos et al., 2020).
 """
 
 from collections.abc import Sequence
@@ -9,16 +94,79 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp_attention._parallel import each
-from fp_attention._strips import Heads, Problem, Strip, add_bias, bias_gradient, blocks, forbid, kept, rectangles, stacked
+from fp_attention._strips import (
+    Heads,
+    Problem,
+    Strip,
+    add_bias,
+    against,
+    bias_gradient,
+    blocks,
+    by_heads,
+    forbid,
+    kept,
+    new_like,
+    rectangles,
+    scores,
+    stacked,
+    times,
+)
 from fp_attention.masks import Mask
-from fp_attention.scaled_dot import WORTHWHILE, Real, against, composed, new_like, prepared, scores, sees_nothing, times
+from fp_attention.scaled_dot import WORTHWHILE, Real, composed, prepared, sees_nothing
 from fp_autograd.extend import operation
 from fp_autograd.tracing import Operand
 
 __all__ = ["tiled_attention"]
 
 ROWS = 128
+"""r, for all query heads of a key head together."""
 COLUMNS = 512
+"""c."""
+
+
+def tiled_attention(
+    q: Operand,
+    k: Operand,
+    v: Operand,
+    *,
+    mask: Mask | np.ndarray | None = None,
+    bias: Operand | None = None,
+    scale: Real | None = None,
+    dropout: Real = 0.0,
+    rng: np.random.Generator | None = None,
+    start: int | None = None,
+    key_positions: np.ndarray | None = None,
+) -> Any:
+    """
+    `scaled_dot_product_attention`, by (E1) to (E3): the same numbers up to rounding, and no table.
+
+    Its derivatives of first order, in both modes, are computed without a table too; those of higher order are not.
+
+    Parameters
+    ----------
+    q, k, v, mask, bias, scale, dropout, rng, start, key_positions
+        As there; the same `rng` drops the same weights.
+
+    Returns
+    -------
+    ndarray or Box
+        Of shape `(..., H, Tq, Dv)`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As there.
+
+    Examples
+    --------
+    >>> q = np.zeros((2, 1))
+    >>> tiled_attention(q, q, np.array([[1.0], [3.0]]))
+    array([[2.],
+           [2.]])
+    """
+    operands, settings = prepared(q, k, v, mask, bias, scale, dropout, rng, start, key_positions)
+    out = (_tiled if bias is None else _tiled_biased)(*operands, **settings)
+    return out if np.ndim(q) > 2 else out[0]
 
 
 class Saved(NamedTuple):
@@ -33,7 +181,7 @@ class Saved(NamedTuple):
 
 def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **settings: Any) -> Any:
     problem = Problem.of(q, k, v, *bias, **settings)
-    B, Hkv, G, Tq, D = problem.q.shape
+    B, Hkv, G, Tq, _ = problem.q.shape
     Tk, Dv = problem.v.shape[2:]
     out, Y = new_like(q, (*q.shape[:-1], Dv), (B, Hkv, G, Tq, Dv))
     logsums = np.empty((B, Hkv, G, Tq, 1), q.dtype)
@@ -47,10 +195,11 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **s
             at = (*heads, slice(None), strip.rows)
             shape = logsums[at].shape
             stack = (*shape[:2], shape[2] * shape[3])
-            c, l, y = np.full((*stack, 1), -np.inf, q.dtype), np.zeros((*stack, 1), q.dtype), np.zeros((*stack, Dv), q.dtype)
+            c, l = np.full((*stack, 1), -np.inf, q.dtype), np.zeros((*stack, 1), q.dtype)
+            y = np.zeros((*stack, Dv), q.dtype)
             for tile in tiles:
                 S = scores(problem, heads, tile)
-                forbid(problem, tile, S.reshape(*S.shape[:2], G, -1, S.shape[-1]), heads.texts, -np.inf)
+                forbid(problem, heads, tile, by_heads(S, G), -np.inf)
                 higher = np.maximum(c, S.max(axis=-1, keepdims=True))
                 finite = np.where(np.isneginf(higher), S.dtype.type(0), higher)  # no key so far
                 S -= finite
@@ -64,7 +213,8 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **s
                 c = higher
             if (blind := np.isneginf(c)).any():
                 b, _, _, i, _ = np.argwhere(blind.reshape(shape))[0]
-                raise sees_nothing((heads.texts.start + b, 0, strip.first + i) if B > 1 else (strip.first + i,), problem.start)
+                index = (heads.texts.start + b, 0, strip.first + i) if B > 1 else (strip.first + i,)
+                raise sees_nothing(index, problem.start)
             logsums[at] = (c + np.log(l)).reshape(shape)
             np.divide(y.reshape(Y[at].shape), l.reshape(shape), out=Y[at])
 
@@ -78,23 +228,23 @@ def _weights(saved: Saved, heads: Heads, tile: Strip) -> np.ndarray:
     """P of a tile, computed anew."""
     problem = saved.problem
     P = scores(problem, heads, tile)
-    cells = P.reshape(*P.shape[:2], problem.q.shape[2], -1, P.shape[-1])
+    cells = by_heads(P, problem.q.shape[2])
     cells -= saved.logsums[*heads, :, tile.rows]
     with np.errstate(over="ignore"):  # of what the mask forbids
         np.exp(P, out=P)
-    forbid(problem, tile, cells, heads.texts, 0)
+    forbid(problem, heads, tile, cells, 0)
     return P
 
 
 def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Saved, **settings: Any) -> Any:
     problem = saved.problem
     q, k, v, *_ = operands
-    B, Hkv, G, Tq, D = problem.q.shape
+    B, Hkv, G, Tq, _ = problem.q.shape
     (dq, dQ), (dk, dK), (dv, dV) = (
         new_like(x, x.shape, part.shape) for x, part in ((q, problem.q), (k, problem.k), (v, problem.v))
     )
     dk[...] = dv[...] = 0
-    g5, y5 = g.reshape(B, Hkv, G, Tq, -1), out.reshape(B, Hkv, G, Tq, -1)
+    g5, y5 = (x.reshape(B, Hkv, G, Tq, x.shape[-1]) for x in (g, out))
     scale, enlarge = q.dtype.type(problem.scale), q.dtype.type(1 / (1 - problem.dropout))
 
     def work(heads: Heads) -> np.ndarray | None:
@@ -120,7 +270,7 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
                 dK[*heads][:, :, keys] += Z.swapaxes(-1, -2) @ scaled
                 dq_strip += times(Z, problem.k[*heads], tile)
                 if db is not None:
-                    bias_gradient(db, Tq, tile, Z.reshape(*Z.shape[:2], G, -1, Z.shape[-1]).sum(axis=0))
+                    bias_gradient(db, Tq, tile, by_heads(Z, G).sum(axis=0))
             np.multiply(dq_strip.reshape(dQ[at].shape), scale, out=dQ[at])
         return db
 
@@ -135,7 +285,7 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
 
 def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Saved, **settings: Any) -> Any:
     problem = saved.problem
-    B, Hkv, G, Tq, D = problem.q.shape
+    B, Hkv, G, Tq, _ = problem.q.shape
     dy, dY = new_like(out, out.shape, (B, Hkv, G, Tq, out.shape[-1]))
     Y = out.reshape(dY.shape)
     moved = problem.q if i != 0 else t.reshape(problem.q.shape)
@@ -153,7 +303,7 @@ def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, save
                 W = _weights(saved, heads, tile)
                 if slopes is not None:
                     rise = np.zeros_like(W)
-                    add_bias(slopes[heads.heads], Tq, tile, rise.reshape(*W.shape[:2], G, -1, W.shape[-1]))
+                    add_bias(slopes[heads.heads], Tq, tile, by_heads(rise, G))
                     W *= rise
                 elif i != 2:
                     W *= against(scaled, keys[*heads], tile)
@@ -167,24 +317,6 @@ def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, save
 
     each(work, saved.parts, problem.work > WORTHWHILE)
     return dy
-
-
-def tiled_attention(
-    q: Operand,
-    k: Operand,
-    v: Operand,
-    *,
-    mask: Mask | np.ndarray | None = None,
-    bias: Operand | None = None,
-    scale: Real | None = None,
-    dropout: Real = 0.0,
-    rng: np.random.Generator | None = None,
-    start: int | None = None,
-    key_positions: np.ndarray | None = None,
-) -> Any:
-    operands, settings = prepared(q, k, v, mask, bias, scale, dropout, rng, start, key_positions)
-    out = (_tiled if bias is None else _tiled_biased)(*operands, **settings)
-    return out if np.ndim(q) > 2 else out[0]
 
 
 _tangents = tuple(partial(_tangent, i) for i in range(4))

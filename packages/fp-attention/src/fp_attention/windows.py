@@ -181,7 +181,7 @@ cache small all the same.
 ## In practice
 
 Windows: Longformer (I. Beltagy and others, 2020) combined windows, dilated in some heads, with a few *global* tokens
-that see and are seen by all, as `Causal() | First(n)` makes the first $n$ for later ones; Mistral 7B (A. Jiang and
+that see all tokens and are seen by all; Mistral 7B (A. Jiang and
 others, 2023) has windows in all layers. Most later models mix, as reach alone does not carry detail over long
 distances: Gemma 3 has five layers with windows of 1,024 for each layer that sees everything, gpt-oss alternates windows
 of 128 with full attention. Sinks were found, and removing them shown to break models, by G. Xiao and others ("Efficient

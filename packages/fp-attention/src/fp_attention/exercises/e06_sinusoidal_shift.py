@@ -5,7 +5,7 @@ Level: concept. You need `fp_attention.rotations` and `fp_attention.positions`.
 
 Position $p$ is written as $D$ numbers, $D/2$ pairs. Pair $i$, counted from 0, is a point on a circle,
 
-$$\big(\sin \omega_i p,\; \cos \omega_i p\big), \qquad \omega_i = b^{-2i/D} ,$$
+$$\big(\sin \theta_i p,\; \cos \theta_i p\big), \qquad \theta_i = b^{-2i/D} ,$$
 
 with the base $b$. The pairs are hands of a clock that run at different speeds: the first turns by one radian a token,
 each next one more slowly.
@@ -24,7 +24,7 @@ import math
 from typing import Any
 
 HINTS = (
-    "sin(a + t) = sin a cos t + cos a sin t and cos(a + t) = cos a cos t - sin a sin t. With t = omega times the shift "
+    "sin(a + t) = sin a cos t + cos a sin t and cos(a + t) = cos a cos t - sin a sin t. With t = theta times the shift "
     "the right sides are made of sin a and cos a, with factors in which the position does not occur.",
     "The matrix for one pair is ((cos t, sin t), (-sin t, cos t)). Going back is the shift -k: the cosines stay, the "
     "sines change their sign. Two shifts after one another are one shift by their sum.",

@@ -4,17 +4,16 @@ Rotary positions, and what is left of them in a score.
 Level: challenge. You need `fp_attention.rotary` and `fp_attention.scaled_dot`.
 
 A head of width $D$ has $D/2$ pairs, in halves: entry $i$ goes with entry $i + D/2$, for $i$ from 0. At position $p$ a
-pair $(a, b)$ of a query or key is turned by the angle $\omega_i p$, with $\omega_i = \beta^{-2i/D}$ and the base
-$\beta$,
+pair $(x, y)$ of a query or key is turned by the angle $\theta_i p$, with $\theta_i = b^{-2i/D}$ and the base $b$,
 
-$$(a, b) \;\mapsto\; (a \cos \omega_i p - b \sin \omega_i p,\;\; a \sin \omega_i p + b \cos \omega_i p) .$$
+$$(x, y) \;\mapsto\; (x \cos \theta_i p - y \sin \theta_i p,\;\; x \sin \theta_i p + y \cos \theta_i p) .$$
 
 Do that, compute the attention of every query to every key, no mask, and then three things that the chapter does not do.
 
 *The formula of a score.* Take query $r$ and key $c$ before the turns. For each pair there are two numbers, $A_i$ and
 $B_i$, so that for all positions the product of the turned vectors is
 
-$$\tilde q_r \cdot \tilde k_c = \sum_i \big( A_i \cos \omega_i n + B_i \sin \omega_i n \big), \qquad n = p_c - p_r .$$
+$$\tilde q_r \cdot \tilde k_c = \sum_i \big( A_i \cos \theta_i n + B_i \sin \theta_i n \big), \qquad n = p_c - p_r .$$
 
 Find them: no position occurs in them. Seen so, a score is a sum of waves in the distance.
 
@@ -33,11 +32,11 @@ from typing import Any
 import numpy as np
 
 HINTS = (
-    "With `a, b = x[:, :D // 2], x[:, D // 2:]` and the angles as a table (T, D/2), `np.outer(positions, speeds)`, the "
-    "turned pair is `(a * cos - b * sin, a * sin + b * cos)`; write both from the old a and b, then join the halves.",
+    "With `x, y = k[:, :D // 2], k[:, D // 2:]` and the angles as a table (T, D/2), `np.outer(positions, speeds)`, the "
+    "turned pair is `(x * cos - y * sin, x * sin + y * cos)`; write both from the old x and y, then join the halves.",
     "Turning both vectors by the same angle changes no product of them: turn back by the query's angle, and only the "
-    "key is turned, by omega n. Multiply that out and collect what stands before the cosine and before the sine.",
-    "A = q_a k_a + q_b k_b and B = q_b k_a - q_a k_b. Two turns one after the other add their angles, so the move is a "
+    "key is turned, by theta n. Multiply that out and collect what stands before the cosine and before the sine.",
+    "A = q_x k_x + q_y k_y and B = q_y k_x - q_x k_y. Two turns one after the other add their angles, so the move is a "
     "turn by the position -dropped, of keys that were turned already. Values have no position.",
 )
 

@@ -131,7 +131,7 @@ def check(learner: Any) -> None:
             held = {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in cache.items()}
             got = learner.attend(text[start : start + n].copy(), {k: p.copy() for k, p in params.items()}, held)
             end = start + n
-            case = f"{name}: the cache holds {start} tokens, {n} more come"
+            case = f"{name}, with length = {start} and n = {n}"
             assert isinstance(got, tuple | list) and len(got) == 2, (
                 f"expected a tuple of the outputs and the cache, got {got!r:.80}"
             )
@@ -178,11 +178,15 @@ def _expect_cache(case: str, cache: Any, end: int, text: np.ndarray, params: dic
 def _expect_refusal(learner: Any) -> None:
     for T, n in ((_CAPACITY, 1), (7, 5)):
         held = _empty() | {"length": T}
-        k = held["k"]
+        before = [held[key].copy() for key in ("k", "v")]
+        arrays = [held[key] for key in ("k", "v")]
         try:
             learner.attend(_text(n), _params(), held)
         except ValueError:
-            assert (k == 50.0).all(), "before the ValueError the cache was changed; look first whether there is room"
+            same = all((old == new).all() for old, new in zip(before, arrays, strict=True))
+            assert same and held["length"] == T, (
+                "before the ValueError the cache was changed; look first whether there is room"
+            )
             continue
         raise AssertionError(
             f"the cache has room for {_CAPACITY} tokens and holds {T}: {n} more do not fit; expected a ValueError"

@@ -9,9 +9,9 @@ always has the same value; in the next text it has another one. Whoever reads a 
 comes next, but only by looking back: no table of weights can hold it. Write a small model that learns to do so from
 examples, with nothing but NumPy.
 
-*The model.* $V$ tokens, names first, then values; width $D$. The model reads all tokens of a text but the last, $x_0,
-\dots, x_{T-1}$, and predicts at each place the token that follows. With the tables $E$ and $F$ for the token itself and
-for the one before it, and learned positions $P$,
+*The model.* $V$ tokens, names first, then values; width $D$. The model reads all tokens of a text but the last,
+$x_0, \dots, x_{T-1}$, and predicts at each place the token that follows. With the tables $E$ and $F$ for the token
+itself and for the one before it, and learned positions $P$,
 
 $$h_t = E_{x_t} + F_{x_{t-1}} + P_t \quad (\text{no } F \text{ for } t = 0), \qquad q_t = h_t W_q, \quad k_t = h_t W_k,
 \quad v_t = h_t W_v ,$$
@@ -21,6 +21,7 @@ $$a_{ts} = \operatorname{softmax}_{s \le t} \frac{q_t \cdot k_s}{\sqrt D} , \qqu
 
 *The loss.* Only some places can be predicted: those that hold a name that occurred before in the same text. The loss is
 the mean, over all such places of all texts of a batch, of $-\ln \operatorname{softmax}(z_t)$ at the token that follows.
+Scores of a thousand, in either softmax, must do no harm.
 
 *Training.* For each batch in turn: record the loss, compute its gradient in every parameter, and subtract `rate` times
 the gradient from each. No library does it for you: one line forward, one line back.
@@ -174,7 +175,7 @@ def _start(seed: int, V: int, places: int, D: int) -> _Params:
 _NAMES, _VALUES, _D, _PLACES = 2, 3, 3, 11
 _SMALL = [_texts(seed, n, 4, _NAMES, _VALUES) for seed, n in ((1, 1), (2, 5), (3, 2))]
 _HELD_OUT = _texts(4, 7, 4, _NAMES, _VALUES)
-_SHARP = {**_start(3, 5, _PLACES, _D), "U": 1000 * _start(3, 5, _PLACES, _D)["U"]}
+_SHARP = {name: 1000 * x if name in ("Wq", "U") else x for name, x in _start(3, 5, _PLACES, _D).items()}
 
 PROBES: tuple[tuple[Any, ...], ...] = (
     (_start(1, 5, _PLACES, _D), [], _HELD_OUT, _NAMES, 0.0),
@@ -187,8 +188,8 @@ _REMINDERS = {
     "U": "It is the sum over texts and places of the weighted value times the slope in z; that is 0 at places that do "
     "not count.",
     "Wv": "A value reaches every place that looks at it: its slope is the sum of theirs, each with its weight.",
-    "Wq": "The slope in a score is a_ts times (the slope in a_ts minus the mean of the slopes in the row, weighted by a), "
-    "and 1/sqrt(D) of it reaches the product q.k.",
+    "Wq": "The slope in a score is a_ts times (the slope in a_ts minus the mean of the row's, weighted by a), and "
+    "1/sqrt(D) of it reaches the product q.k.",
     "Wk": "A key's slope is the sum over the queries of the slope in their score times the query, over sqrt(D).",
     "P": "P[t] receives the slope in h at place t from every text of the batch, by way of queries, keys and values.",
     "F": "Row x[t - 1] receives the slope in h at place t, and adds up all of them.",
@@ -205,7 +206,7 @@ def check(learner: Any) -> None:
     sharp = _graded(learner, "scores near a thousand, a rate of 0", _SHARP, _SMALL[1:2], _HELD_OUT, _NAMES, 0.0)
     _expect_losses("scores near a thousand", sharp["losses"], [_SHARP], _SMALL[1:2])
     for i, batch in enumerate(_SMALL):
-        case = f"one batch of {len(batch)} texts of 8 tokens"
+        case = f"one batch, {len(batch)} x 8 tokens"
         answer = _graded(learner, case, start, [batch], _HELD_OUT, _NAMES, 1.0)
         _expect_losses(case, answer["losses"], [start], [batch])
         if i < 2:
@@ -286,7 +287,7 @@ def _expect_losses(case: str, losses: Any, params: list[_Params], batches: list[
         assert abs(loss - expected) <= 1e-9 * max(1.0, abs(expected)), (
             f"{case}: before step {i} the loss is {expected:.6f} nats, you recorded {loss:.6f}. It is the mean over "
             "the places where a name is read that occurred before in the same text; the target is the token after it, "
-            "and the sum of exponentials runs over all V tokens."
+            "and the sum of exponentials runs over all V tokens. Each step begins with gradients of zero."
         )
 
 
