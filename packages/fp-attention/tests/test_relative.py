@@ -139,7 +139,7 @@ def test_edges_and_formula_agree(n, M):
         k = (n - e) * math.log(x / e) / math.log(M / e) if x > e else 0.5
         if abs(k - round(k)) > 1e-9:  # at a whole number the rounding of the logarithms decides the formula
             assert found[x] == by_formula(x, n, M)
-    if M >= e * (1 + 1 / e) ** (n - e):
+    if e * (1 + 1 / e) ** (n - e) <= M:
         assert set(found) == set(range(n))
         assert len(set(edges)) == n
 

@@ -195,7 +195,20 @@ def test_gradients_of_a_sum_and_of_views(pairs):
 
 def test_the_tables_grow_and_stay_right():
     rope = RoPE(4)
-    for positions in ([3], [0, 1, 2], [200, 201], [5, 4], [0], [1, 3], [70_000, 70_001], [2, 3, 4, 6], [65_535]):
+    for positions in (
+        [3],
+        [0, 1, 2],
+        [200, 201],
+        [5, 4],
+        [0],
+        [1, 3],
+        [70_000, 70_001],
+        [2, 3, 4, 6],
+        [0, 2, 1, 3],
+        [0, 0, 3, 3],
+        [65_535],
+        [65_536],
+    ):
         x = RNG.normal(size=(len(positions), 4))
         angles = np.array(positions)[:, None] * frequencies(4, 10_000.0)
         y = rope.on_heads(x, np.array(positions))

@@ -51,10 +51,10 @@ layers all rows of the chunk are, and the caches hold what the next chunk requir
 all rows of the text are. $\blacksquare$
 
 Where a hypothesis fails, so may the result. A prefix mask lets early tokens look at later ones: it stays exact if the
-whole prefix is in the first chunk, as its rows depend on no token after it. Positions counted from the end of the text,
-or angles that are rescaled when the text grows, change keys that have been kept. And floating-point sums over a chunk
-and over a text may be taken in another order, so the last digits may differ, and with them a choice between two tokens
-that are as good as equally likely.
+whole prefix is in the first chunk, as by `attention.prefix` its rows depend on no token after it. Positions counted
+from the end of the text, or angles that are rescaled when the text grows, change keys that have been kept. And
+floating-point sums over a chunk and over a text may be taken in another order, so the last digits may differ, and with
+them a choice between two tokens that are as good as equally likely.
 
 >>> rng = np.random.default_rng(0)
 >>> q, k, v = rng.normal(size=(3, 5, 2))  # one head, five tokens, width two
@@ -127,8 +127,8 @@ GiB; then with 8 key heads, as Llama 3 8B has; and then with these, for 131,072 
 [2.0, 0.5, 256.0]
 
 The weights are read once for a batch, but a cache is read once for each of its texts: for one new token every number in
-it goes from memory to processor for $G$ multiplications. The memory's speed sets the pace, which is why what is saved
-in (E3) is saved in time too.
+it goes from memory to processor for $G$ multiplications. The memory's speed sets the pace (`attention.decode-intensity`
+counts by how much), which is why what is saved in (E3) is saved in time too.
 
 ## When the text outgrows it
 

@@ -54,8 +54,8 @@ orthogonal $T$, and $A_m q \cdot A_n k = q \cdot T^{n - m} k$ for $n \ge m$.
 **Proof.** With unit vectors for $q$ and $k$, every entry of $A_m^\top A_n$ depends on $n - m$ only. So
 $T = A_n^\top A_{n + 1}$ is the same for every $n$. Multiply by $A_n$ from the left: as $A_n A_n^\top = I$,
 $A_{n + 1} = A_n T$, and by induction $A_n = A_0 T^n$. $T$ is orthogonal, for $T^\top T = A_{n+1}^\top A_n A_n^\top
-A_{n+1} = A_{n+1}^\top A_{n+1} = I$. Last, $A_m^\top A_n = (T^m)^\top A_0^\top A_0 T^n = (T^m)^\top T^m T^{n - m} =
-T^{n - m}$. $\blacksquare$
+A_{n+1} = A_{n+1}^\top A_{n+1} = I$. Last, $A_m^\top A_n = (T^m)^\top A_0^\top A_0 T^n = (T^m)^\top T^m T^{n - m} = T^{n
+- m}$. $\blacksquare$
 
 RoPE has $A_0 = I$ and $T = R_1$. ($A_0$ is absorbed by the weights before it. A further theorem, not proven here, says
 that every orthogonal $T$ turns planes and flips lines in a suitable basis.)
@@ -189,7 +189,7 @@ $\frac{2i}{D} \ln b \le \ln \frac{L}{2 \pi r}$. As $b > 1$, $\ln b > 0$; divide.
 $n \theta_i < 2 \pi$ turns plane $i$ to an angle that no distance from $0$ to $L - 1$, whole or not, turns it to. (b)
 With the speeds $\theta_i / f$, $f \ge 1$, in place of $\theta_i$, position $n$ is turned as position $n / f$ was
 before, and in every plane the angles of the distances up to $f (L - 1)$ lie in the interval from $0$ to
-$(L - 1)\, \theta_i$ that training filled.
+$(L - 1)\, \theta_i$ over which training spread its angles.
 
 **Proof.** (a) The angles met are those in $[0, (L - 1)\, \theta_i]$, and $n \theta_i$ lies above this interval and
 below $2 \pi$: it differs from each of them by a positive number below $2 \pi$, so by no multiple of $2 \pi$, and the
@@ -208,9 +208,9 @@ $$\theta'_i = \theta_i\, f^{-2i / (D - 2)}, \qquad \tfrac1f \theta_i \le \theta'
 $2i = D - 2$, it is $\frac1f$; as $f \ge 1$ it falls from one to the other as $i$ grows. The slowest speed is
 $b'^{-(D-2)/D}$, which strictly falls as $b'$ grows, so no other base has the same. $\blacksquare$
 
-By (b) the slowest plane now meets no new angle in texts $f$ times as long. Those between do: at the distance $f n$
-plane $i$ has the angle $f^{1 - 2i/(D-2)}\, n \theta_i$. So others keep the planes that turn often as they are,
-interpolate those that do not, and blend between.
+By the last claim's (b) the slowest plane now meets no new angle in texts $f$ times as long. Those between do: at the
+distance $f n$ plane $i$ has the angle $f^{1 - 2i/(D-2)}\, n \theta_i$. So others keep the planes that turn often as
+they are, interpolate those that do not, and blend between.
 
 **Claim** `attention.rope-blend`. Let $f \ge 1$, and let weights $1 \ge w_0 \ge w_1 \ge \dots \ge w_{h-1} \ge 0$ blend
 
@@ -221,9 +221,11 @@ stay the fast ones. YaRN's and Llama 3's weights are such, with $r_i$ and $i(r)$
 what keeps a number in $[0, 1]$:
 
 $$
-w_i^{\text{YaRN}} = 1 - \operatorname{clip} \frac{i - \lfloor i(\beta_{\text{fast}}) \rfloor}{
-  \lceil i(\beta_{\text{slow}}) \rceil - \lfloor i(\beta_{\text{fast}}) \rfloor}, \qquad
-w_i^{\text{Llama 3}} = \operatorname{clip} \frac{r_i - r_{\text{low}}}{r_{\text{high}} - r_{\text{low}}}.
+\begin{aligned}
+w_i^{\text{YaRN}} &= 1 - \operatorname{clip} \frac{i - \lfloor i(\beta_{\text{fast}}) \rfloor}{
+  \lceil i(\beta_{\text{slow}}) \rceil - \lfloor i(\beta_{\text{fast}}) \rfloor}, \\
+w_i^{\text{Llama 3}} &= \operatorname{clip} \frac{r_i - r_{\text{low}}}{r_{\text{high}} - r_{\text{low}}}.
+\end{aligned}
 \qquad \text{(E9)}
 $$
 

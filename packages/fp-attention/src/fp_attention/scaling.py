@@ -153,16 +153,16 @@ $$\mathbb{E}\, z_j p_j = \sum_i c q_i\, \mathbb{E}\, k_{ji} p_j = c^2 |q|^2\, \m
 
 Sum over $j$: as $\sum_j p_j (1 - p_j) = 1 - \sum_j p_j^2$, this is the equation in (E4).
 
-*The largest of $n$.* A weighted mean is at most the largest, $\sum_j p_j z_j \le M = \max_j z_j$. Let $\lambda > 0$. By
-`markov.jensen` for $\ln$, and because $e^{\lambda M}$ is one of the $e^{\lambda z_j}$,
+*The largest of $n$.* A weighted mean is at most the largest, $\sum_j p_j z_j \le M = \max_j z_j$. Let $\theta > 0$. By
+`markov.jensen` for $\ln$, and because $e^{\theta M}$ is one of the $e^{\theta z_j}$,
 
 $$
-\lambda\, \mathbb{E} M = \mathbb{E} \ln e^{\lambda M} \le \ln \mathbb{E}\, e^{\lambda M}
-  \le \ln \sum_j \mathbb{E}\, e^{\lambda z_j} = \ln \big( n\, e^{\lambda^2 c^2 |q|^2 / 2} \big)
-  = \ln n + \frac{\lambda^2 c^2 |q|^2}{2},
+\theta\, \mathbb{E} M = \mathbb{E} \ln e^{\theta M} \le \ln \mathbb{E}\, e^{\theta M}
+  \le \ln \sum_j \mathbb{E}\, e^{\theta z_j} = \ln \big( n\, e^{\theta^2 c^2 |q|^2 / 2} \big)
+  = \ln n + \frac{\theta^2 c^2 |q|^2}{2},
 $$
 
-the mean by `neural.gaussian-moments`. Divide by $\lambda$ and choose $\lambda = \frac{\sqrt{2 \ln n}}{c |q|}$: both
+the mean by `neural.gaussian-moments`. Divide by $\theta$ and choose $\theta = \frac{\sqrt{2 \ln n}}{c |q|}$: both
 terms are then $\frac12 \sqrt{2 \ln n}\; c\, |q|$, so $\mathbb{E} M \le \sqrt{2 \ln n}\; c\, |q|$. $\blacksquare$
 
 Coordinates of variance $1$ make $|q|$ about $\sqrt d$. Without a division $c = 1$, and the mean size of $H$ is at most
@@ -182,7 +182,8 @@ the median length of the cotangent of the query, for a random cotangent of the w
 
 The last columns show what the division is for. Without it the *mean* gradient of the query does not shrink: $dq = c
 \sum_j dz_j k_j$ has lost the factor $c = 1 / \sqrt d$ as well. But it comes from a few queries that happen to have a
-tie at the top, while the typical query gets nothing. With it all queries learn, at every width.
+tie at the top, while the typical query gets nothing. With it the typical query gets about what the mean one gets, at
+every width.
 
 ## How sharp it must be able to get
 

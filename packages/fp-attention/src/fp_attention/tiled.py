@@ -230,9 +230,8 @@ def _weights(saved: Saved, heads: Heads, tile: Strip) -> np.ndarray:
     P = scores(problem, heads, tile)
     cells = by_heads(P, problem.q.shape[2])
     cells -= saved.logsums[*heads, :, tile.rows]
-    with np.errstate(over="ignore"):  # of what the mask forbids
-        np.exp(P, out=P)
-    forbid(problem, heads, tile, cells, 0)
+    forbid(problem, heads, tile, cells, -np.inf)
+    np.exp(P, out=P)
     return P
 
 

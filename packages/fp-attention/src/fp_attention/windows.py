@@ -181,15 +181,15 @@ cache small all the same.
 ## In practice
 
 Windows: Longformer (I. Beltagy and others, 2020) combined windows, dilated in some heads, with a few *global* tokens
-that see all tokens and are seen by all; Mistral 7B (A. Jiang and
-others, 2023) has windows in all layers. Most later models mix, as reach alone does not carry detail over long
-distances: Gemma 3 has five layers with windows of 1,024 for each layer that sees everything, gpt-oss alternates windows
-of 128 with full attention. Sinks were found, and removing them shown to break models, by G. Xiao and others ("Efficient
-streaming language models with attention sinks", StreamingLLM, 2023): four first tokens and a window restored the loss.
-What they do not restore is memory: what left the window is gone. A score $b$ for the added key that is learned, one for
-each head, is what gpt-oss has. `add_zero_attn` of PyTorch's `nn.MultiheadAttention` adds a key and a value of zeros,
-(E3). E. Miller ("Attention is off by one", 2023) argued for (E3) because sinks come with very large activations, which
-are hard to quantize. A gate on each head's output serves the same end.
+that see all tokens and are seen by all; Mistral 7B (A. Jiang and others, 2023) has windows in all layers. Most later
+models mix, as reach alone does not carry detail over long distances: Gemma 3 has five layers with windows of 1,024 for
+each layer that sees everything, gpt-oss alternates windows of 128 with full attention. Sinks were found, and removing
+them shown to break models, by G. Xiao and others ("Efficient streaming language models with attention sinks",
+StreamingLLM, 2023): four first tokens and a window restored the loss. What they do not restore is memory: what left the
+window is gone. A score $b$ for the added key that is learned, one for each head, is what gpt-oss has. `add_zero_attn`
+of PyTorch's `nn.MultiheadAttention` adds a key and a value of zeros, (E3). E. Miller ("Attention is off by one", 2023)
+argued for (E3) because sinks come with very large activations, which are hard to quantize. A gate on each head's output
+serves the same end.
 """
 
 import numpy as np

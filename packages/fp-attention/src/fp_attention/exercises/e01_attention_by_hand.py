@@ -31,8 +31,8 @@ from typing import Any
 HINTS = (
     "Each query has weights of its own that sum to 1: divide a row of odds by the sum of that row. The result is the "
     "mean of the values with these weights.",
-    "A masked key is left out before the division, so the weights that remain still sum to 1. A query twice as long has "
-    "scores twice as large, and the odds are squared. A token that occurs twice is in the sum twice.",
+    "A masked key is left out before the division, so the weights that remain still sum to 1. A query twice as long "
+    "has scores twice as large, and the odds are squared. A token that occurs twice is in the sum twice.",
     "In its score, a weight has the slope p (1 - p), and each other weight p' the slope -p p'. Put that into the mean: "
     "what comes out is p_0 times the distance of v_0 from the result. For E try a long key and a short one.",
 )
@@ -313,8 +313,8 @@ MISTAKES = (
     ),
     (
         _other_weights_stay,
-        "You let one weight grow and the others stay. All weights sum to 1, so the others shrink, and what they read is "
-        "read less: the slope is p_0 (v_0 - result).",
+        "You let one weight grow and the others stay. All weights sum to 1, so the others shrink, and what they "
+        "read counts less: the slope is p_0 (v_0 - result).",
     ),
     (
         _nearest_wins,

@@ -284,13 +284,13 @@ MISTAKES = (
     ),
     (
         _alike_stays,
-        "You scale a sum of d equal means as if it were a spread. d terms of mean a**2, divided by the root of d, still "
-        "grow with the root of d: a key like the query stands out the more, the wider the head.",
+        "You scale a sum of d equal means as if it were a spread. d terms of mean a**2, divided by the root of d, "
+        "still grow with the root of d: a key like the query stands out the more, the wider the head.",
     ),
     (
         _slope_is_the_weight,
-        "You take the weight for its slope. Softmax divides by a sum in which the score is too: the slope is p (1 - p), "
-        "and vanishes where p is near 1.",
+        "You take the weight for its slope. Softmax divides by a sum in which the score is too: the slope is "
+        "p (1 - p), and vanishes where p is near 1.",
     ),
     (
         _chain_rule_forgotten,

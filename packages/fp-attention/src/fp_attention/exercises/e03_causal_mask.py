@@ -107,10 +107,9 @@ def check(learner: Any) -> None:
         assert isinstance(weights, np.ndarray) and weights.dtype.kind == "f" and weights.shape == scores.shape, (
             f"{case}: expected weights of the shape of the scores, got {_what(weights)}"
         )
-        for row, came, last in zip(
-            scores.reshape(-1, Tk), weights.reshape(-1, Tk), np.tile(np.arange(Tk - Tq, Tk), scores[..., 0, 0].size),
-            strict=True,
-        ):  # fmt: skip
+        rows = zip(scores.reshape(-1, Tk), weights.reshape(-1, Tk), strict=True)
+        for n, (row, came) in enumerate(rows):
+            last = Tk - Tq + n % Tq
             allowed = row[: last + 1].tolist()
             e = [math.exp(s - max(allowed)) for s in allowed]
             expected = [x / math.fsum(e) for x in e] + [0.0] * (Tk - last - 1)
@@ -190,7 +189,7 @@ def _inverted(scores: np.ndarray) -> _Answer:
 
 
 def _from_the_start(scores: np.ndarray) -> _Answer:
-    seen = np.tri(*scores.shape[-2:], dtype=bool)
+    seen = np.tri(*scores.shape[-2:]) > 0
     return seen, _under(seen, scores)
 
 

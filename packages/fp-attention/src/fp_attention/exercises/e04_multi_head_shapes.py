@@ -4,11 +4,14 @@ Heads: splitting, sharing keys, and merging.
 Level: implement. You need `fp_attention.multihead`.
 
 A linear layer has made the queries of all $H$ heads at once: rows of $H D$ numbers, in which the first $D$ belong to
-head 0, the next $D$ to head 1, and so on. Keys and values come in the same way, from $H_{kv}$ heads, which may be fewer:
-then each serves $G = H / H_{kv}$ neighbouring query heads, the first one the query heads $0, \dots, G - 1$. Each query
-head $h$ attends by itself, with no mask,
+head 0, the next $D$ to head 1, and so on. Keys and values come in the same way, from $H_{kv}$ heads, which may be
+fewer: then each serves $G = H / H_{kv}$ neighbouring query heads, the first one the query heads $0, \dots, G - 1$. Each
+query head $h$ attends by itself, with no mask,
 
-$$Y_h = \operatorname{softmax} \Big( \frac{Q_h K_{\lfloor h / G \rfloor}^\top}{\sqrt D} \Big)\, V_{\lfloor h / G \rfloor},$$
+$$
+Y_h = \operatorname{softmax} \Big( \frac{Q_h K_c^\top}{\sqrt D} \Big)\, V_c, \qquad
+c = \Big\lfloor \frac{h}{G} \Big\rfloor,
+$$
 
 and the results are written side by side again: in each row those of head 0 first, then those of head 1. Values may be
 of another width $D_v$ than keys.
@@ -16,7 +19,7 @@ of another width $D_v$ than keys.
 Nothing here is hard, and yet most first attempts are wrong: an array can be given any shape that has the right number
 of entries, and nobody complains. Work out which axis is which before and after each step.
 
-You learn the one pair of steps, reshape and transpose, that splits heads, and why merging needs them in the other order.
+You learn the pair of steps, reshape and transpose, that splits heads, and why merging needs them in the other order.
 """
 
 import math
@@ -95,7 +98,7 @@ _CASES = (
     (_case(1, 2, 3, 2, 2, 5, 5, 2), "There may be another number of queries than of keys."),
     (
         _case(1, 3, 3, 4, 2, 4, 4, 3),
-        "Neighbouring query heads share a key head: 0 and 1 the first, 2 and 3 the second.",
+        "Neighbouring query heads share a key head: 0 and 1 the first, 2 and 3 the other.",
     ),
     (_case(1, 3, 5, 6, 1, 2, 2, 4), "With one key head, all query heads share it."),
     (_case(1, 2, 3, 2, 2, 2, 7, 5), "Values have a width of their own."),
@@ -138,12 +141,15 @@ def _show(line: Any) -> str:
     return f"[{', '.join(f'{x:.6g}' for x in line)}]"
 
 
+_Three = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
 def _merge(y: np.ndarray) -> np.ndarray:
     B, H, T, D = y.shape
     return y.transpose(0, 2, 1, 3).reshape(B, T, H * D)
 
 
-def _heads(q: np.ndarray, k: np.ndarray, v: np.ndarray, n_heads: int, n_kv_heads: int) -> tuple[np.ndarray, ...]:
+def _heads(q: np.ndarray, k: np.ndarray, v: np.ndarray, n_heads: int, n_kv_heads: int) -> _Three:
     group = n_heads // n_kv_heads
     kh, vh = (np.repeat(_split(x, n_kv_heads), group, axis=1) for x in (k, v))
     return _split(q, n_heads), kh, vh
@@ -223,8 +229,8 @@ MISTAKES = (
     ),
     (
         _merged_by_a_wrong_transpose,
-        "You merge by a wrong transpose: to (B, T, Dv, H), which interleaves the heads. Each head's numbers are to stand "
-        "side by side: (B, T, H, Dv), then reshape.",
+        "You merge by a wrong transpose: to (B, T, Dv, H), which interleaves the heads. Each head's numbers are to "
+        "stand side by side: (B, T, H, Dv), then reshape.",
     ),
     (
         _averaged,
@@ -238,8 +244,8 @@ MISTAKES = (
     ),
     (
         _one_wide_head,
-        "You attend once, with rows that hold all heads. All scores are then added up into one, and there is one set of "
-        "weights: each head is to have its own.",
+        "You attend once, with rows that hold all heads. All scores are then added up into one, and there is one set "
+        "of weights: each head is to have its own.",
     ),
     (
         _scaled_by_the_whole_width,

@@ -1,0 +1,97 @@
+"""What is particular to the tiled kernel: its memory, and where it meets no key at first (the rest: test_scaled_dot)."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fp_attention import tiled
+from fp_attention._strips import Problem, _cached_strips, blocks
+from fp_attention.masks import Causal, First, SlidingWindow
+from fp_attention.scaled_dot import reference_attention, scaled_dot_product_attention
+from fp_attention.tiled import tiled_attention
+from fp_autograd.functional import vjp
+from fp_autograd.tensor import Tensor
+
+
+def peak(T: int, mask=None) -> int:
+    """Bytes beyond inputs, output and gradients, forward and backward."""
+    q, k, v, g = (np.random.default_rng(i).normal(size=(2, T, 8)).astype(np.float32) for i in range(4))
+    tracemalloc.start()
+    x = [Tensor(a, requires_grad=True) for a in (q, k, v)]
+    tiled_attention(*x, mask=mask).backward(g)
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return highest - 4 * q.nbytes
+
+
+@pytest.mark.claim("attention.tiled-memory")
+@pytest.mark.parametrize("mask", [Causal(), SlidingWindow(200), None])
+def test_memory_grows_with_the_length_at_most(mask):
+    peak(512, mask)  # once for what is made only once
+    _cached_strips.cache_clear()
+    short, long = peak(1024, mask), peak(4096, mask)
+    # four times the length: a table would take sixteen times as much
+    assert long < 4.5 * short
+    # the tiles, of at most two parts at a time
+    tile = 2 * tiled.ROWS * tiled.COLUMNS * 4
+    assert long < 2 * 4 * tile + 4096 * 2 * 8 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.claim("attention.tiled-memory")
+def test_memory_at_sixteen_thousand_tokens():
+    peak(512, Causal())
+    peaks = [peak(T, Causal()) for T in (4096, 8192, 16384)]
+    assert all(b < 2.2 * a for a, b in zip(peaks, peaks[1:], strict=False))
+    assert peaks[-1] < 16384**2 / 8
+
+
+def test_a_row_may_meet_only_forbidden_tiles_first(monkeypatch):
+    monkeypatch.setattr(tiled, "ROWS", 4)
+    monkeypatch.setattr(tiled, "COLUMNS", 2)
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(1, 8, 3)) for _ in range(3))
+    late = np.zeros((8, 8), bool)
+    late[:, 7] = True  # every query sees the last key alone
+    assert np.allclose(tiled_attention(q, k, v, mask=late), v[:, 7:], rtol=0, atol=1e-15)
+    _, back = vjp(lambda *x: tiled_attention(*x, mask=late), q, k, v)
+    assert all(np.isfinite(dx).all() for dx in back(np.ones((1, 8, 3))))
+
+
+def test_scores_that_rise_along_the_row(monkeypatch):
+    monkeypatch.setattr(tiled, "COLUMNS", 2)
+    q, k = np.ones((1, 2, 1), np.float32), 40 * np.arange(9, dtype=np.float32)[None, :, None]
+    v = np.random.default_rng(0).normal(size=(1, 9, 2)).astype(np.float32)
+    # the last score is 40 above all others: their weights are below the rounding of single precision
+    assert np.allclose(tiled_attention(q, k, v), v[:, 8:], rtol=1e-6)
+
+
+def test_blocks_cover_a_strip_once():
+    for mask in (Causal(), SlidingWindow(5), SlidingWindow(3) | (Causal() & First(2))):
+        for strip in _cached_strips(mask, 20, 20, 0, 4):
+            cut = blocks(strip, 3)
+            assert all(len(tile.runs) == 1 and tile.width <= 3 for tile in cut)
+            columns = [j for tile in cut for j in range(tile.runs[0].first, tile.runs[0].stop)]
+            assert columns == [j for run in strip.runs for j in range(run.first, run.stop)]
+            allowed = mask.dense(20, 20)
+            for tile in cut:
+                inside = np.ones((tile.stop - tile.first, tile.width), bool)
+                for piece in tile.partial:
+                    inside[:, piece.columns] = piece.allowed
+                assert (inside == allowed[tile.rows, tile.runs[0].keys]).all()
+
+
+def test_the_work_is_spread_over_parts():
+    x = np.zeros((4, 6, 32, 2))
+    problem = Problem.of(x, x, x, scale=1.0, mask=None, start=0, key_positions=None, dropout=0.0, seed=0)
+    assert problem.work == 4 * 6 * 32 * 32 * 2
+
+
+def test_float32_agrees_with_the_other_kernel():
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(2, 3, 300, 16)).astype(np.float32) for _ in range(3))
+    exact = reference_attention(*(x.astype(np.float64) for x in (q, k, v)), mask=Causal())
+    for attention in (tiled_attention, scaled_dot_product_attention):
+        # means of values of size one, with weights that are right to a few units of the last place
+        assert np.abs(attention(q, k, v, mask=Causal()) - exact).max() < 5e-6
