@@ -1,5 +1,7 @@
 """Multi-head attention: the definition, its symmetries, its parameters, caches, and bad input."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import sympy
@@ -139,7 +141,7 @@ def test_with_a_cache_it_is_the_same(kind, settings):
     whole = m(x).data
     for cuts in ([0, 7], [0, 3, 4, 7], list(range(8))):
         cache = m.new_cache(2, 7)
-        parts = [m(x[:, a:b], cache=cache).data for a, b in zip(cuts, cuts[1:], strict=False)]
+        parts = [m(x[:, a:b], cache=cache).data for a, b in pairwise(cuts)]
         assert np.allclose(np.concatenate(parts, axis=1), whole, rtol=0, atol=EXACT)
 
 
@@ -198,7 +200,6 @@ def test_dropout_in_training_alone():
 
 
 def test_it_learns_to_look_at_the_token_before():
-    # the second of two layers of nothing but attention cannot be faster than this: one layer, targets of the position before
     rng = np.random.default_rng(0)
     m = MultiHeadAttention(8, 2, rng=rng, positions=RelativeBias(2, 8, 16, rng=rng), mask=Causal())
     x = rng.normal(size=(16, 9, 8)).astype(np.float32)
@@ -247,7 +248,7 @@ def test_bad_settings(settings, says, shapes_unchecked):
 
 
 def test_an_odd_head_cannot_be_turned():
-    with pytest.raises(ValueError, match="odd|even"):
+    with pytest.raises(ValueError, match=r"odd|even"):
         RoPE(3)
 
 

@@ -94,6 +94,6 @@ def test_how_often_the_maximum_changes():
     assert Fraction(sum(changes), len(changes)) == sum(Fraction(1, i) for i in range(1, 6))
 
 
-def test_as_many_values_as_scores():
+def test_as_many_values_as_scores(shapes_unchecked):
     with pytest.raises(ValueError, match="each score has a value"):
         OnlineSoftmax.of(np.zeros(3), np.zeros((2, 1)))

@@ -1,6 +1,7 @@
-"""What is particular to the tiled kernel: its memory, and where it meets no key at first (the rest: test_scaled_dot)."""
+"""What is particular to the tiled kernel, its memory and its tiles; test_scaled_dot has the rest."""
 
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_memory_grows_with_the_length_at_most(mask):
 def test_memory_at_sixteen_thousand_tokens():
     peak(512, Causal())
     peaks = [peak(T, Causal()) for T in (4096, 8192, 16384)]
-    assert all(b < 2.2 * a for a, b in zip(peaks, peaks[1:], strict=False))
+    assert all(b < 2.2 * a for a, b in pairwise(peaks))
     assert peaks[-1] < 16384**2 / 8
 
 

@@ -40,7 +40,7 @@ STAGES = (
 )
 """The packages in the order of the book: stage 1 stands first."""
 
-COMPLETE: tuple[str, ...] = ("fp-markov", "fp-autograd", "fp-neural", "fp-optim", "fp-tokenize")
+COMPLETE: tuple[str, ...] = ("fp-markov", "fp-autograd", "fp-neural", "fp-optim", "fp-attention", "fp-tokenize")
 """The stages whose chapter is finished, whose declarations must therefore equal their imports."""
 
 

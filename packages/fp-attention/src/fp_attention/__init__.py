@@ -1,44 +1,78 @@
 r"""
 Stage 5 of 10: attention.
 
-**This chapter is not written yet.** The package installs and imports, and holds this page and nothing else.
-What follows is the plan of it.
+A network that reads a fixed window treats position 3 always the same way, whatever stands there. A pronoun asks for its
+noun, wherever that is. How can a token decide, by content, which others to read from, in a way that has a gradient?
+This chapter derives the answer, proves what it can and cannot do, and builds it in every variant that language models
+of today use: several heads, shared keys, positions of all kinds, windows, caches, and tiles that never hold the table.
 
-## The question
+>>> import numpy as np
+>>> from fp_attention import Causal, MultiHeadAttention, RoPE
+>>> rng = np.random.default_rng(0)
+>>> layer = MultiHeadAttention(64, 8, n_kv_heads=2, positions=RoPE(8), mask=Causal(), rng=rng)
+>>> x = rng.normal(size=(4, 10, 64)).astype(np.float32)  # four texts of ten tokens
+>>> y = layer(x)
+>>> (y**2).mean().backward()
+>>> y.shape, layer.k_proj.weight.grad.shape
+((4, 10, 64), (16, 64))
 
-A network that reads a fixed window treats position 3 always the same way, whatever stands there. A pronoun asks for
-its noun, wherever that is. How can a token decide, by content, which earlier tokens to read from, in a way that has a
-gradient?
+## The chapter as a problem
+
+**Understand.** *What is unknown?* For each token, which others it should read from, and what. *What is given?* A vector
+for each token, and the gradient of any loss. *What would count as an answer?* A function of the whole sequence that has
+a slope in everything, works for every length, and does not see the future.
+
+**Plan.** *Do you know a related problem?* Looking up a word in a dictionary; and estimating a curve from points nearby,
+which statisticians have done for sixty years. *Could you soften the problem?* Instead of one entry, all of them, with
+weights that say how well each fits. *Did you use all the data?* A weighted mean does not know the order of what it
+averages: positions have to be brought in from outside.
+
+**Execute.** Derive the weights, their scale and their gradient. Say who may look at whom. Ask several questions at
+once. Bring in positions, in one of three places. Keep what need not be computed again, and never hold what is too large
+to hold.
+
+**Reflect.** *Can you check the result?* Each kernel against its definition, against differences and against PyTorch;
+each variant against the plain one where they should agree. *Can you see it at a glance?* Draw the weights: a head that
+looks at the token before it is a line beside the diagonal. *What does it cost?* The square of the length, and the
+chapter says where that matters.
 
 ## The sections
 
-| section | what it will hold |
+| section | the question it answers |
 | --- | --- |
-| `softmax` | Its Jacobian, its stable form, and its value computed online, one block at a time |
-| `masks` | Causal, padding, prefix and sliding-window masks, and why they act before the softmax |
-| `scaled_dot` | $\operatorname{softmax}(QK^\top/\sqrt{d})\,V$, forward and backward, as one fused rule |
-| `multihead` | Several heads, grouped and shared keys, cross-attention |
-| `positions` | Sinusoidal, learned, rotary and linear-bias positions |
-| `kv_cache` | Generating one token without recomputing the ones before it |
-| `tiled` | The same result with memory that grows linearly in the length |
+| `fp_attention.lookup` | What is a dictionary that has a gradient? |
+| `fp_attention.scaling` | Why is the score divided by $\sqrt d$? |
+| `fp_attention.masks` | Who may look at whom? |
+| `fp_attention.scaled_dot` | How is it computed, and differentiated? |
+| `fp_attention.symmetry` | What does it know about order? |
+| `fp_attention.multihead` | What if a token has several questions? |
+| `fp_attention.rotations` | How do turns of the plane add up? |
+| `fp_attention.positions` | How does a vector say where it stands? |
+| `fp_attention.rotary` | … so that only distances count? |
+| `fp_attention.relative` | … or by a price on distance? |
+| `fp_attention.kv_cache` | What need not be computed again? |
+| `fp_attention.softmax` | Can a softmax be taken in one pass? |
+| `fp_attention.tiled` | … and attention without its table? |
+| `fp_attention.windows` | What if it looks back only so far? |
+| `fp_attention.cost` | What does it cost, and where? |
+| `fp_attention.maps` | What can be read off the weights? |
+| `fp_attention.experiment` | Does it learn to look? |
+| `fp_attention.mistakes` | What goes wrong without an error? |
+| `fp_attention.exercises` | Can you do it yourself? |
 
-## What it will prove
+You need chapter 1 for probability, chapter 2 for matrices and gradients, and chapter 3 for the softmax, rank and
+modules. This chapter adds rotations of the plane, and the addition theorems of sine and cosine.
 
-- Attention is kernel regression: a weighted mean of values, the weights given by how alike query and key are.
-- For independent entries of mean $0$ and variance $1$, $\operatorname{Var}(q \cdot k) = d$; hence the division by
-  $\sqrt{d}$, and what a saturated softmax does to the gradient without it.
-- Without a mask and without positions, attention commutes with every permutation of the tokens: it sees a bag
-  of tokens, not a sequence.
-- Under a causal mask the output at $t$ does not depend on the input after $t$; masking *after* the softmax breaks this.
-- Rotary scores depend on the two tokens' positions only through their difference, and rotating preserves norms.
-- A shift of sinusoidal positions is a rotation.
-- Cached generation equals generation from scratch.
-- The online softmax is exact (by induction over the blocks), and so attention over $T$ tokens needs memory of order
-  $T$, in the backward pass too.
+## In modern language models
 
-## What it will need and add
+Nearly all of this chapter is in use as it stands: causal masks, $1 / \sqrt d$, grouped keys, rotary positions, caches,
+tiles. Sinusoidal and learned positions are history in language models (GPT-2 was among the last), ALiBi was common for
+a while, T5's buckets live on in encoders. Sliding windows alternate with full layers in several families (Mistral,
+Gemma, gpt-oss), the last with learned sinks. What is added around it, residual streams, norms and feed-forward layers,
+is the next chapter.
 
-From stage 2: a way to add an operation with a derivative of its own. From stage 3: modules, initialization, softmax.
+**Left out**: additive attention (D. Bahdanau and others, 2014), from which it all came; sparse patterns beyond windows
+and sinks; linear attention and state space models; latent attention; attention over sets of retrieved texts.
 """
 
 from importlib import import_module

@@ -136,7 +136,7 @@ class Problem(NamedTuple):
         Tq, Tk = self.q.shape[3], self.k.shape[2]
         if self.mask is None:
             return _unmasked_strips(Tq, Tk, rows)
-        if self.key_positions is None and self.mask._by_value():
+        if self.key_positions is None and self.mask.by_value():
             return _cached_strips(self.mask, Tq, Tk, self.start, rows)
         return _cut(self.mask, Tq, Tk, self.start, self.key_positions, rows)
 

@@ -82,6 +82,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fp_autograd.drawing import SVG
+from fp_markov.drawing import visible
 
 __all__ = ["rollout", "attention_svg"]  # the order of the page
 
@@ -326,11 +327,9 @@ def _told(P: np.ndarray, rows: list[str], columns: list[str], names: list[str]) 
 
 
 def _visible(text: str, space: str = "␣") -> str:
-    """A label with a shape for every character: what XML forbids and eyes miss is replaced."""
-    shapes = {" ": space, "\n": "⏎", "\t": "⇥", "\x7f": "␡"}
-    shapes |= {chr(n): chr(0x2400 + n) for n in range(32) if chr(n) not in shapes}
-    shown = "".join(shapes.get(c, c if c.isprintable() else f"U+{ord(c):04X}") for c in text)
-    return "◌" + shown if shown and unicodedata.combining(shown[0]) else shown or "(empty)"
+    """A label with a shape for every character; an accent alone gets a circle to stand on."""
+    shown = visible(text).replace("␣", space)
+    return "◌" + shown if unicodedata.combining(shown[0]) else shown
 
 
 def _columns(text: str) -> int:

@@ -419,7 +419,7 @@ class Mask:
     def __ror__(self, other: "Mask | np.ndarray") -> "Either":
         return Either(_operand(other), self)
 
-    def _by_value(self) -> bool:
+    def by_value(self) -> bool:
         """Whether equal masks hash alike, and a cache may hold them without holding arrays."""
         return True
 
@@ -636,7 +636,7 @@ class Padding(Mask):
             )
         _check_batch(self.valid.shape[:1], sizes, "Padding")
 
-    def _by_value(self) -> bool:
+    def by_value(self) -> bool:
         return False
 
 
@@ -714,7 +714,7 @@ class Documents(Mask):
         if self.ids.ndim == 2:
             _check_batch(self.ids.shape[:1], sizes, "Documents")
 
-    def _by_value(self) -> bool:
+    def by_value(self) -> bool:
         return False
 
 
@@ -796,7 +796,7 @@ class Dense(Mask):
                     f"got {before} of the shape {shape}; one mask a text is `mask[:, None]`"
                 )
 
-    def _by_value(self) -> bool:
+    def by_value(self) -> bool:
         return False
 
     def _rows(self, i: Any) -> Any:
@@ -835,8 +835,8 @@ class _Pair(Mask):
         self.a._check(sizes)
         self.b._check(sizes)
 
-    def _by_value(self) -> bool:
-        return self.a._by_value() and self.b._by_value()
+    def by_value(self) -> bool:
+        return self.a.by_value() and self.b.by_value()
 
 
 @dataclass(frozen=True)
@@ -948,7 +948,7 @@ def tiles(
            [2, 2, 1]], dtype=int8)
     """
     start = max(n_keys - n_queries, 0) if start is None else start
-    if key_positions is None and (mask is None or mask._by_value()):
+    if key_positions is None and (mask is None or mask.by_value()):
         return _kept_tiles(mask, n_queries, n_keys, start, rows, columns)
     return _tiles(mask, n_queries, n_keys, start, rows, columns, key_positions)
 

@@ -214,8 +214,11 @@ class MultiHeadAttention(Module):
     ) -> None:
         super().__init__()
         n_kv_heads = n_heads if n_kv_heads is None else n_kv_heads
-        if min(dim, n_heads, n_kv_heads) < 1:
-            raise ValueError(f"width and heads are positive, got dim={dim}, n_heads={n_heads}, n_kv_heads={n_kv_heads}")
+        if min(dim, n_heads, n_kv_heads, 1 if d_head is None else d_head) < 1:
+            raise ValueError(
+                f"widths and heads are positive, got dim={dim}, n_heads={n_heads}, n_kv_heads={n_kv_heads}, "
+                f"d_head={d_head}"
+            )
         if d_head is None and dim % n_heads:
             raise ValueError(
                 f"{n_heads} heads do not divide a width of {dim}: choose a number of heads that does, or give each the "
@@ -356,6 +359,8 @@ class MultiHeadAttention(Module):
         """Queries, keys and values, and the settings of the attention."""
         if np.ndim(x) != 3 or np.shape(x)[-1] != self.dim:
             raise ValueError(f"this attention takes inputs of shape (B, T, {self.dim}), got {np.shape(x)}")
+        if np.shape(x)[1] == 0:
+            raise ValueError("attention takes sequences of at least one position, got none")
         if context is None and self.context_dim != self.dim:
             raise ValueError(
                 f"this attention reads from a context of width {self.context_dim}: give it as the second argument"

@@ -249,7 +249,7 @@ def scaled_dot_product_attention(
     scale
         $\alpha$; $1 / \sqrt D$ by default.
     dropout
-        With which probability a weight is dropped, at least 0 and below 1; those kept are divided by $1 - $ it.
+        With which probability a weight is dropped, at least 0 and below 1. Those kept are divided by its complement.
     rng
         Draws which; needed if some are dropped.
     start
