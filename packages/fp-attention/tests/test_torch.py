@@ -37,7 +37,7 @@ def the_same(ours, theirs, what, size=0.0):
     """Of numbers that are sums, where terms of `size` may have cancelled."""
     theirs = np.array(theirs)
     # Thirteen digits are frozen, 5e-13 of a number. A score of size s has an error of s 2^-53, and so have the weights:
-    # 1e-13 where scores are up to a thousand, 1e-15 elsewhere, before some dozen terms of either sign are added.
+    # 1e-13 where scores are near a thousand, 1e-15 elsewhere, before some dozen terms of either sign are added.
     atol = 2e-13 * max(size, np.abs(theirs).max(initial=0.0))
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=atol, err_msg=what)
     assert np.asarray(ours).dtype == float
@@ -211,7 +211,7 @@ def kinds(mask):
 
 
 def shared(H, Hkv):
-    return "as many" if H == Hkv else "one" if Hkv == 1 else "grouped"
+    return "as many" if Hkv == H else "one" if Hkv == 1 else "grouped"
 
 
 def test_every_kind_is_frozen():

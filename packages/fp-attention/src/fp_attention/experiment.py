@@ -170,7 +170,7 @@ number of pairs.
 
 ## Learned
 
-Does gradient descent find such weights? Plain steps with clipping do, from random numbers, in less than a second:
+Does gradient descent find such weights? Plain steps with clipping do, from random numbers, and few of them:
 
 >>> trial = run(Settings(pairs=4, n_keys=8, n_values=8, steps=100), lengths=(4, 8))
 >>> [bool(trial.accuracy[n] > limit) for n, limit in ((4, 0.95), (8, 0.9))]
@@ -179,20 +179,21 @@ Does gradient descent find such weights? Plain steps with clipping do, from rand
 <!-- figure: recall -->
 
 The maps are those of (E2): from every value the first layer looks at the key before it, and from a question the second
-layer looks at the answer. Nobody told it to.
+layer looks at the answer. Nobody told it to. Keys have nothing to fetch, and in the first layer they look at the dot:
+weights sum to one and have to lie somewhere (`fp_attention.windows`).
 
-*Who learns it.* Two layers need a hundred steps. One layer stays where guessing among the values of the text would be;
-that it cannot be otherwise without positions is `attention.recall-order-free`, and that a head for each pair could do
-it with positions, `attention.recall-many-heads`, does not mean that descent finds such heads. A perceptron that sees
-the whole text does not get beyond guessing either: for it every place of the key and every key is a case of its own. The
+*Who learns it.* Two layers do, in few steps. One layer stays where guessing among the values of the text would be;
+that it cannot be otherwise without positions is `attention.recall-order-free`, and that with positions a head for each
+pair could do it, `attention.recall-many-heads`, does not mean that descent finds such heads. A perceptron that sees the
+whole text does not get beyond guessing in as many steps: for it every key at every place is a case of its own. The
 LSTM does learn, and slowly; it has to keep all pairs in its state before it knows which one matters.
 
 *How far it carries.* Learned positions end where training ended. Sinusoidal ones do not end, but what was learned about
-them does: the questions whose pairs stand at places known from training are answered, and no others, which makes one
-half of 16 pairs and one quarter of 32. Positions that act through distances carry on, with losses that grow with the
-length, as weights spread over more places while scores stay as they are (E3). ALiBi's slopes are fixed and small for
-two heads, $\frac1{16}$ and $\frac1{256}$, so a head that looks one place back has to come about in other ways, and takes
-more steps. Without positions the causal mask alone tells order enough for texts as in training
+them does: questions whose pairs stand at places known from training are answered, and hardly any others, which makes
+one half of 16 pairs and one quarter of 32. Positions that act through distances carry on, with losses that grow with
+the length, as weights spread over more places while scores stay as they are (E3). ALiBi's slopes are fixed and small
+for two heads, $\frac1{16}$ and $\frac1{256}$, so a head that looks one place back has to come about in other ways, and
+takes more steps. Without positions the causal mask alone tells order enough for texts as in training
 (`attention.mask-tells-position`), and not for longer ones.
 
 These are small models, one task, and three seeds. The order among the kinds of positions is of this task and no law.
@@ -203,8 +204,8 @@ C. Olsson and others (2022) found induction heads in language models of all size
 in which the loss drops, and hold them responsible for much of learning from examples in the context. A. Bietti and
 others (2023) follow the two layers while they are learned. C. Sanford, D. Hsu and M. Telgarsky (2024) show that
 one layer needs a size that grows with the text, for any number of heads. S. Arora and others (2023) find that recall of
-this kind is most of what separates attention from recurrent networks of the same loss, whose state has to hold all
-pairs before the question is known.
+this kind is most of what separates attention from recurrent networks in language models: their state has to hold
+all pairs before the question is known.
 
 Here texts have no noise, keys occur once, and the layers have neither normalization nor a network after the attention;
 those are the matter of later stages.

@@ -28,8 +28,10 @@ that follows holds for it too, with $x_j$ read as a row of the other.
 Then
 
 $$
-S^{(h)}_{ij} = \frac{1}{\sqrt D}\, x_i \cdot M_h\, x_j, \quad M_h = (W^Q_h)^\top W^K_h, \qquad\qquad
-z_i = \sum_h \sum_j P^{(h)}_{ij}\, N_h\, x_j, \quad N_h = W^O_h W^V_h, \qquad \text{(E3)}
+\begin{aligned}
+S^{(h)}_{ij} &= \frac{1}{\sqrt D}\, x_i \cdot M_h\, x_j, & M_h &= (W^Q_h)^\top W^K_h, \\
+z_i &= \sum_h \sum_j P^{(h)}_{ij}\, N_h\, x_j, & N_h &= W^O_h W^V_h,
+\end{aligned} \qquad \text{(E3)}
 $$
 
 and $M_h$ and $N_h$ have rank at most $\min(D, C)$. The layer depends on its four matrices through the $M_h$ and the
