@@ -9,12 +9,12 @@ import sympy
 from fp_attention.kv_cache import KVCache
 from fp_attention.masks import Causal, First, Padding, SlidingWindow
 from fp_attention.multihead import MultiHeadAttention
-from fp_attention.positions import LearnedPositions, Positions, SinusoidalPositions
+from fp_attention.positions import LearnedPositions, SinusoidalPositions
 from fp_attention.relative import ALiBi, RelativeBias
 from fp_attention.rotary import RoPE
 from fp_autograd.checking import gradcheck
 from fp_autograd.functional import grad
-from fp_autograd.tensor import Tensor
+from fp_autograd.tensor import Tensor, no_grad
 from fp_neural.module import Module, Parameter
 
 EXACT = 1e-13  # products of at most a dozen numbers of size one in float64
@@ -74,21 +74,16 @@ def test_what_the_matrices_do_not_determine():
 
 @pytest.mark.claim("attention.heads-mixed")
 def test_two_heads_do_what_one_cannot():
-    m = MultiHeadAttention(2, 2, rng=np.random.default_rng(0), d_head=1, dtype=np.float64, mask=None)
+    own = np.array([[[True, False]] * 2, [[False, True]] * 2])  # head 1 sees token 0, head 2 token 1
+    m = MultiHeadAttention(2, 2, rng=np.random.default_rng(0), d_head=1, dtype=np.float64, mask=own)
     m.v_proj.weight.data, m.o_proj.weight.data = np.eye(2), np.eye(2)
-
-    class Look(Positions):  # head 0 at position 0, head 1 at position 1, whoever asks from position 1
-        def on_scores(self, distances):
-            return np.where(np.stack([distances == -1, distances == 0]), 50.0, -50.0)
-
-    m.positions = Look()
-    m.q_proj.weight.data[:] = 0
-    x = some(1, 2, 2)
-    assert np.allclose(m(x).data[0, 1], [x[0, 0, 0], x[0, 1, 1]], atol=1e-12)
-    # one head, exactly: p N (a, b) has a second coordinate of zero for all a, b only if N's second row is zero
-    a, b, p, c, d = sympy.symbols("a b p c d")
-    equation = sympy.expand(p * (c * a + d * b))
-    assert sympy.solve([equation.coeff(a), equation.coeff(b)], [c, d], dict=True) == [{c: 0, d: 0}]
+    x = some(5, 2, 2)
+    assert np.allclose(m(x).data[:, 1], np.stack([x[:, 0, 0], x[:, 1, 1]], axis=1), rtol=1e-15)
+    # one head: three x_0 with any weights p, q, r that are not zero, and x_1 = 0, leave N a second row of zeros
+    c, d, p, q, r = sympy.symbols("c d p q r", nonzero=None)
+    second = [p * c, q * (c + d), r * (c - 2 * d)]
+    solutions = sympy.solve(second, [c, d], dict=True)
+    assert solutions == [{c: 0, d: 0}]
 
 
 @pytest.mark.claim("attention.grouped")
@@ -225,10 +220,53 @@ def test_it_is_a_module_among_others():
     assert m.astype(np.float32)(some(1, 3, 12).astype(np.float32)).data.dtype == np.float32
 
 
-def test_no_gradient_is_recorded_with_a_cache():
-    m, x = layer(mask=Causal()), Tensor(some(1, 3, 12), requires_grad=True)
+def test_no_gradient_is_lost_in_a_cache():
+    m, x = layer(mask=Causal()), some(1, 3, 12)
     assert not m(x, cache=m.new_cache(1, 3)).requires_grad
     assert m(x).requires_grad
+    with pytest.raises(ValueError, match="a gradient is asked for"):
+        m(Tensor(x, requires_grad=True), cache=m.new_cache(1, 3))
+    with pytest.raises(ValueError, match="a gradient is asked for"):
+        grad(lambda x: m(x, cache=m.new_cache(1, 3)).sum())(x)
+    with no_grad():
+        m(Tensor(x, requires_grad=True), cache=m.new_cache(1, 3))
+
+
+def test_nothing_is_dropped_with_a_cache():
+    m, x = layer(mask=Causal(), dropout=0.5), some(1, 3, 12)
+    assert (m(x, cache=m.new_cache(1, 3)).data == m(x, cache=m.new_cache(1, 3)).data).all()
+
+
+def test_a_refused_call_leaves_the_cache_as_it_was():
+    mask = SlidingWindow(2) | (Causal() & First(1))
+    m, x = layer(mask=mask, positions=ALiBi(6, dtype=np.float64)), some(1, 9, 12)
+    cache = m.new_cache(1, 20, window=2, sinks=1)
+    whole = m(x).data
+    for t in range(5):
+        m(x[:, t : t + 1], cache=cache)
+    for refused in (
+        lambda: m(x[:, 5:7], cache=cache),
+        lambda: m(x[:, 5:6], cache=cache, mask=Padding(np.ones((1, 3), bool))),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            refused()
+        assert cache.length == 5
+    for t in range(5, 9):
+        assert np.allclose(m(x[:, t : t + 1], cache=cache).data, whole[:, t : t + 1], rtol=0, atol=EXACT)
+
+
+def test_a_cache_in_half_precision():
+    m, x = layer(mask=Causal()).astype(np.float32), some(1, 5, 12).astype(np.float32)
+    cache = KVCache(1, 6, 2, 5, dtype=np.float16)
+    parts = [m(x[:, t : t + 1], cache=cache).data for t in range(5)]
+    # keys and values rounded to ten bits
+    assert np.allclose(np.concatenate(parts, axis=1), m(x).data, rtol=0, atol=0.01)
+
+
+def test_positions_of_another_sequence_begin_at_zero_for_masks_too():
+    m = layer(12, 2, positions=ALiBi(2), mask=Causal()).astype(np.float32)
+    P = m.weights(np.zeros((1, 2, 12), np.float32), np.zeros((1, 6, 12), np.float32))
+    assert (P[0, :, 0] == [1, 0, 0, 0, 0, 0]).all() and (P[0, :, 1, 2:] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +291,7 @@ def test_an_odd_head_cannot_be_turned():
 
 
 def test_bad_calls(shapes_unchecked):
-    m, x = layer(mask=Causal()), some(2, 5, 12)
+    m, x, padding = layer(mask=Causal()), some(2, 5, 12), Padding(np.ones((1, 5), bool))
     for call, says in (
         (lambda: m(x[0]), r"\(B, T, 12\)"),
         (lambda: m(x[..., :5]), r"\(B, T, 12\)"),
@@ -267,11 +305,23 @@ def test_bad_calls(shapes_unchecked):
         (lambda: m(x, cache=KVCache(2, 3, 4, 5, dtype=np.float64)), "shape"),
         (lambda: layer().new_cache(1, 5), "causal"),
         (lambda: m.new_cache(1, 5, window=3), "would drop"),
+        (
+            lambda: layer(mask=SlidingWindow(3) & Padding(np.ones((1, 5), bool))).new_cache(1, 5, window=3),
+            "cannot be told",
+        ),
         (lambda: layer()(x, cache=KVCache(2, 6, 2, 5, dtype=np.float64)), "causal"),
         (lambda: m(np.zeros((2, 0, 12))), "one position"),
     ):
         with pytest.raises(ValueError, match=says):
             call()
+
+
+def test_other_things_than_caches_and_positions(shapes_unchecked):
+    with pytest.raises(TypeError, match="made by new_cache"):
+        layer(mask=Causal())(some(1, 2, 12), cache={})
+    for wrong in ("rope", RoPE):
+        with pytest.raises(TypeError, match=r"positions is an object such as RoPE\(2\)"):
+            layer(positions=wrong)
 
 
 def test_gradient_in_the_input():

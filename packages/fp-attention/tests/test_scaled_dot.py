@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fp_attention import scaled_dot
 from fp_attention._strips import _cached_strips
-from fp_attention.masks import Causal, Dense, Documents, First, Itself, Padding, SlidingWindow
+from fp_attention.masks import Causal, Dense, Documents, First, Itself, Mask, Padding, SlidingWindow
 from fp_attention.scaled_dot import attention_weights, reference_attention, scaled_dot_product_attention
 from fp_attention.tiled import tiled_attention
 from fp_autograd.checking import gradcheck
@@ -86,7 +86,8 @@ for _name in ("array", "heads", "all"):
 @pytest.mark.parametrize("name", MASKS)
 def test_derivatives_against_differences(attention, name, monkeypatch):
     small_tiles(monkeypatch)
-    mask, order = MASKS[name], 2 if name in ("none", "causal", "padding") else 1
+    mask = MASKS[name]
+    order = 2 if attention is scaled_dot_product_attention or name in ("none", "causal", "padding") else 1
     q, k, v, b = some(2, 4, 7, 3), some(2, 2, 7, 3, seed=1), some(2, 2, 7, 2, seed=2), some(4, 13, seed=3)
     gradcheck(lambda q, k, v, b: attention(q, k, v, mask=mask, bias=b), q, k, v, b, order=order)
 
@@ -345,6 +346,58 @@ def test_no_queries_give_nothing():
         assert attention(np.zeros((2, 0, 3)), some(2, 5, 3), some(2, 5, 1)).shape == (2, 0, 1)
 
 
+@KERNELS
+def test_several_axes_of_texts_meet_masks_of_their_own(attention):
+    q, k, v = some(2, 3, 4, 5, 2), some(2, 3, 2, 5, 2, seed=1), some(2, 3, 2, 5, 2, seed=2)
+    rng = np.random.default_rng(3)
+    for mask in (
+        Padding(rng.random((3, 5)) < 0.5) | Itself(),
+        Causal() & Documents(rng.integers(0, 2, (3, 5))),
+        Causal() | First(np.array([0, 2, 4])),
+        (rng.random((2, 1, 1, 5, 5)) < 0.5) | np.eye(5, dtype=bool),
+        (rng.random((3, 4, 5, 5)) < 0.5) | np.eye(5, dtype=bool),
+    ):
+        expected, pull = vjp(lambda *x, m=mask: reference_attention(*x, mask=m), q, k, v)
+        Y, back = vjp(lambda *x, m=mask: attention(*x, mask=m), q, k, v)
+        assert np.allclose(Y, expected, rtol=0, atol=EXACT)
+        for one, other in zip(back(Y), pull(Y), strict=True):
+            assert np.allclose(one, other, rtol=0, atol=10 * EXACT)
+    one = Padding(np.array([[True, True, False, True, True]]))
+    assert np.allclose(attention(q[0, 0], k[0, 0], v[0, 0], mask=one), reference_attention(q, k, v, mask=one)[0, 0])
+
+
+@KERNELS
+def test_the_last_query_stands_at_the_last_position_of_the_keys(attention):
+    q, k, v = some(1, 1, 2), some(1, 3, 2, seed=1), some(1, 3, 2, seed=2)
+    at = np.array([0, 10, 11])
+    late = attention(q, k, v, mask=Causal(), key_positions=at)
+    assert np.allclose(late, attention(q, k, v), rtol=0, atol=EXACT)
+    assert np.allclose(attention(q, k, v, mask=Causal(), key_positions=at, start=9), v[:, :1], rtol=0, atol=EXACT)
+
+
+@KERNELS
+def test_a_mask_of_your_own_may_change_between_calls(attention):
+    class Chosen(Mask):
+        def __init__(self):
+            self.keys = np.array([0])
+
+        def allowed(self, i, j):
+            return np.isin(j, self.keys) & (i >= 0)
+
+    mask, q = Chosen(), some(1, 3, 2)
+    for key in (0, 2):
+        mask.keys = np.array([key])
+        assert np.allclose(attention(q, q, q, mask=mask), q[:, key : key + 1], rtol=0, atol=EXACT)
+
+
+@KERNELS
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_scores_of_minus_infinity_are_not_called_a_mask(attention):
+    q = np.full((1, 2, 1), 1e30, np.float32)
+    for mask in (None, Causal()):
+        assert np.isnan(attention(q, -q, q, mask=mask)).all()
+
+
 # --- bad input
 
 
@@ -364,6 +417,13 @@ def test_no_queries_give_nothing():
         ({"dropout": 0.5}, ValueError, "rng="),
         ({"key_positions": np.arange(7)[::-1]}, ValueError, "rising"),
         ({"key_positions": np.arange(6)}, ValueError, "7 keys"),
+        ({"key_positions": np.arange(7)[::-1].astype(np.uint8)}, ValueError, "rising"),
+        ({"key_positions": np.arange(-1, 6)}, ValueError, "from 0 on"),
+        ({"scale": Tensor(np.array(0.5))}, TypeError, "multiply the queries"),
+        ({"scale": math.nan}, TypeError, "finite"),
+        ({"dropout": 0.5, "rng": 3}, ValueError, "got 3"),
+        ({"q": [[1.0]]}, TypeError, "got list"),
+        ({"q": np.zeros((0, 5, 3))}, ValueError, "0 is no multiple of 2"),
         ({"k": some(2, 0, 3), "v": some(2, 0, 3)}, ValueError, "no keys"),
         ({"mask": np.tri(5, 7, -1, bool)}, ValueError, "row 0"),
         ({"mask": First(0)}, ValueError, "row 0"),

@@ -70,21 +70,39 @@ def test_every_order_and_every_grouping():
 
 
 @pytest.mark.claim("attention.online-rounding")
-@pytest.mark.parametrize("order", ["rising", "falling", "random"])
-def test_rounding_grows_with_the_changes_of_the_maximum(order):
-    rng = np.random.default_rng(3)
-    s = rng.integers(0, 2**12, 512).astype(np.float32) / 2**8  # differences are exact in single precision
-    s = np.sort(s) if order == "rising" else np.sort(s)[::-1] if order == "falling" else s
-    c, total, changes = np.float32(-np.inf), np.float32(0), 0
+@pytest.mark.parametrize("order", ["rising", "falling", "zigzag"])
+def test_rounding_is_within_its_bound(order):
+    # one score a block, so few additions, and differences that single precision holds exactly
+    s = np.arange(24, dtype=np.float32) / 4
+    s = s[::-1] if order == "falling" else np.stack([s[12:], s[:12]], 1).ravel() if order == "zigzag" else s
+    running = OnlineSoftmax(*(x.astype(np.float32) for x in OnlineSoftmax.empty((), 1)))
     for x in s:
-        if x > c:
-            total, c, changes = total * np.exp(c - x), x, changes + 1
-        total += np.exp(x - c)
-    exact = np.exp(s.astype(np.float64) - float(c)).sum()
+        running = running.merge(OnlineSoftmax.of(np.array([x]), np.zeros((1, 1), np.float32)))
+    assert running.total.dtype == np.float32
     u = np.finfo(np.float32).eps / 2
-    eta = 4 * 2 * u  # NumPy's exponential is off by less than four units in the last place
-    bound = ((1 + eta) ** (1 + changes) * (1 + u) ** (changes + len(s))) - 1
-    assert abs(total / exact - 1) <= bound
+    eta = 8 * u  # NumPy's exponential is off by less than four units in the last place
+    exact = np.exp(s.astype(np.float64) - s.max())
+    highest = np.maximum.accumulate(s)
+    low = high = 0.0
+    for i, term in enumerate(exact):
+        r = int(s[i] < highest[i]) + int((highest[i + 1 :] > highest[i:-1]).sum())
+        k = len(s) - i
+        low += term * (1 - eta) ** (1 + r) * (1 - u) ** (r + k)
+        high += term * (1 + eta) ** (1 + r) * (1 + u) ** (r + k)
+    assert low <= running.total <= high
+    # without the rounding of factors, the bound would be left
+    assert high - exact.sum() < 400 * u * exact.sum()
+
+
+@pytest.mark.claim("attention.online-rounding")
+def test_the_factors_meet_in_one_exponential():
+    # a term that is handed down through every maximum keeps its size, though each step multiplies by a rounded factor
+    running = OnlineSoftmax.of(np.array([0.0]), np.ones((1, 1)))
+    for n in range(1, 40):
+        running = running.merge(OnlineSoftmax.of(np.array([n / 4]), np.zeros((1, 1))))
+    u, eta = np.finfo(np.float64).eps / 2, 8 * np.finfo(np.float64).eps / 2
+    error = running.weighted.item() / np.exp(-39 / 4) - 1
+    assert abs(error) <= (1 + eta) ** 41 * (1 + u) ** 79 - 1
 
 
 @pytest.mark.claim("attention.online-rounding")

@@ -66,9 +66,9 @@ modules. This chapter adds rotations of the plane, and the addition theorems of 
 ## In modern language models
 
 Nearly all of this chapter is in use as it stands: causal masks, $1 / \sqrt d$, grouped keys, rotary positions, caches,
-tiles. Sinusoidal and learned positions are history in language models (GPT-2 was among the last), ALiBi was common for
-a while, T5's buckets live on in encoders. Sliding windows alternate with full layers in several families (Mistral,
-Gemma, gpt-oss), the last with learned sinks. What is added around it, residual streams, norms and feed-forward layers,
+tiles. Sinusoidal and learned positions are rare since about 2022, ALiBi was common for a while, T5's buckets live on in
+encoders. Sliding windows alternate with full layers in several families (Gemma, gpt-oss), the latter with learned
+sinks. What is added around it, residual streams, norms and feed-forward layers,
 is the next chapter.
 
 **Left out**: additive attention (D. Bahdanau and others, 2014), from which it all came; sparse patterns beyond windows
@@ -79,26 +79,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fp_attention.masks import Mask as Mask
+    from fp_attention.kv_cache import KVCache as KVCache
+    from fp_attention.maps import attention_svg as attention_svg
     from fp_attention.masks import Causal as Causal
-    from fp_attention.masks import SlidingWindow as SlidingWindow
-    from fp_attention.masks import First as First
-    from fp_attention.masks import Padding as Padding
-    from fp_attention.masks import Documents as Documents
-    from fp_attention.masks import Itself as Itself
     from fp_attention.masks import Dense as Dense
-    from fp_attention.scaled_dot import scaled_dot_product_attention as scaled_dot_product_attention
-    from fp_attention.scaled_dot import attention_weights as attention_weights
+    from fp_attention.masks import Documents as Documents
+    from fp_attention.masks import First as First
+    from fp_attention.masks import Itself as Itself
+    from fp_attention.masks import Mask as Mask
+    from fp_attention.masks import Padding as Padding
+    from fp_attention.masks import SlidingWindow as SlidingWindow
     from fp_attention.multihead import MultiHeadAttention as MultiHeadAttention
+    from fp_attention.positions import LearnedPositions as LearnedPositions
     from fp_attention.positions import Positions as Positions
     from fp_attention.positions import SinusoidalPositions as SinusoidalPositions
-    from fp_attention.positions import LearnedPositions as LearnedPositions
-    from fp_attention.rotary import RoPE as RoPE
     from fp_attention.relative import ALiBi as ALiBi
     from fp_attention.relative import RelativeBias as RelativeBias
-    from fp_attention.kv_cache import KVCache as KVCache
+    from fp_attention.rotary import RoPE as RoPE
+    from fp_attention.scaled_dot import attention_weights as attention_weights
+    from fp_attention.scaled_dot import scaled_dot_product_attention as scaled_dot_product_attention
     from fp_attention.tiled import tiled_attention as tiled_attention
-    from fp_attention.maps import attention_svg as attention_svg
 
 __all__ = [  # sections, in reading order
     "lookup",

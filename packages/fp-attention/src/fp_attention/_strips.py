@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from fp_attention._parallel import threads
-from fp_attention.masks import EMPTY, PARTIAL, Mask, tiles
+from fp_attention.masks import Mask
 
 __all__ = [
     "Heads",
@@ -27,13 +27,18 @@ __all__ = [
     "bias_gradient",
     "blocks",
     "by_heads",
+    "clear",
     "forbid",
     "kept",
+    "new_bias_gradient",
     "new_like",
     "rectangles",
+    "refuse_blind",
     "scores",
+    "sees_nothing",
     "stacked",
     "times",
+    "whole_bias_gradient",
 ]
 
 
@@ -99,6 +104,8 @@ class Problem(NamedTuple):
     key_positions: np.ndarray | None
     dropout: float
     seed: int
+    lead: tuple[int, ...]
+    """The axes of the texts, as they came."""
 
     @classmethod
     def of(
@@ -116,15 +123,15 @@ class Problem(NamedTuple):
         seed: int,
     ) -> "Problem":
         """From arrays with any leading axes."""
-        Hkv = k.shape[-3]
+        lead, Hkv = q.shape[:-3], k.shape[-3]
         if q.ndim != 4:
-            texts = math.prod(q.shape[:-3])
+            texts = math.prod(lead)
             q, k, v = (x.reshape(texts, *x.shape[-3:]) for x in (q, k, v))
         B, H, Tq, D = q.shape
         if bias is not None:
             bias = np.ascontiguousarray(bias).reshape(Hkv, H // Hkv, bias.shape[-1])
         q = q.reshape(B, Hkv, H // Hkv, Tq, D)
-        return cls(q, k, v, bias, scale, mask, start, key_positions, dropout, seed)
+        return cls(q, k, v, bias, scale, mask, start, key_positions, dropout, seed, lead)
 
     @property
     def work(self) -> int:
@@ -149,6 +156,8 @@ class Problem(NamedTuple):
             return found
         _, Hkv, G, _, _ = self.q.shape
         by_head = found.shape[-3] > 1  # the axes before that are those of the texts, or one, or missing
+        if found.ndim > 3 and len(self.lead) != 1:
+            found = np.broadcast_to(found, (*(self.lead or (1,)), *found.shape[-3:]))
         texts = math.prod(found.shape[:-3])
         found = found.reshape(texts, Hkv if by_head else 1, G if by_head else 1, *found.shape[-2:])
         return found[heads.texts if len(found) > 1 else slice(None), heads.heads if by_head else slice(None)]
@@ -167,40 +176,53 @@ def _unmasked_strips(n_queries: int, n_keys: int, rows: int) -> Sequence[Strip]:
     return [Strip(r, min(r + rows, n_queries), everything, n_keys, []) for r in range(0, n_queries, rows)]
 
 
-@lru_cache(64)
+@lru_cache(16)
 def _cached_strips(mask: Mask, n_queries: int, n_keys: int, start: int, rows: int) -> Sequence[Strip]:
+    """With the mask looked up where it has to be, if it is the same for all texts; equal pieces are kept once."""
     found = _cut(mask, n_queries, n_keys, start, None, rows)
-    return [
-        strip._replace(partial=[p._replace(allowed=_look_up(mask, start, None, strip, p)) for p in strip.partial])
-        if all(_look_up(mask, start, None, strip, p).ndim == 2 for p in strip.partial[:1])
-        else strip
-        for strip in found
-    ]
+    pieces: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
+    for n, strip in enumerate(found):
+        partial = []
+        for piece in strip.partial:
+            allowed = _look_up(mask, start, None, strip, piece)
+            if allowed.ndim > 2:
+                return found
+            allowed = pieces.setdefault((allowed.shape, np.packbits(allowed).tobytes()), allowed)
+            partial.append(piece._replace(allowed=allowed))
+        found[n] = strip._replace(partial=partial)
+    return found
 
 
 def _cut(
     mask: Mask, n_queries: int, n_keys: int, start: int, key_positions: np.ndarray | None, rows: int
-) -> Sequence[Strip]:
+) -> list[Strip]:
+    """Strip by strip, so that no more than a row of tiles is looked at at a time."""
     columns = min(rows, 64)  # narrow tiles follow the mask's edge closely; neighbouring ones are joined anyway
-    kinds = tiles(mask, n_queries, n_keys, start, rows, columns, key_positions)
+    j0 = np.arange(0, n_keys, columns)
+    j1 = np.minimum(j0 + columns, n_keys)
+    begin, end = (j0, j1) if key_positions is None else (key_positions[j0], key_positions[j1 - 1] + 1)
     found = []
-    for row, kind in enumerate(kinds):
-        first = row * rows
-        runs: list[Run] = []
-        partial: list[Run] = []
-        for all_runs, wanted in ((runs, kind != EMPTY), (partial, kind == PARTIAL)):
-            edges = np.flatnonzero(np.diff(np.concatenate(([False], wanted, [False]))))
-            for a, b in edges.reshape(-1, 2).tolist():
-                all_runs.append(Run(a * columns, min(b * columns, n_keys), 0))
-        at = 0
-        for i, run in enumerate(runs):
-            runs[i] = run._replace(at=at)
-            at += run.stop - run.first
-        for i, piece in enumerate(partial):
-            home = next(run for run in runs if run.first <= piece.first < run.stop)
-            partial[i] = piece._replace(at=home.at + piece.first - home.first)
-        found.append(Strip(first, min(first + rows, n_queries), runs, at, partial))
+    for first in range(0, n_queries, rows):
+        stop = min(first + rows, n_queries)
+        needed = ~np.broadcast_to(mask.empty(start + first, start + stop, begin, end), j0.shape)
+        unclear = needed & ~np.broadcast_to(mask.full(start + first, start + stop, begin, end), j0.shape)
+        runs, at = [], 0
+        for a, b in _stretches(needed):
+            runs.append(Run(int(j0[a]), int(j1[b - 1]), at))
+            at += runs[-1].stop - runs[-1].first
+        partial = []
+        for a, b in _stretches(unclear):
+            home = next(run for run in runs if run.first <= j0[a] < run.stop)
+            partial.append(Run(int(j0[a]), int(j1[b - 1]), home.at + int(j0[a]) - home.first))
+        found.append(Strip(first, stop, runs, at, partial))
     return found
+
+
+def _stretches(wanted: np.ndarray) -> list[list[int]]:
+    """Where True stands in a row: the first place of each stretch, and the one after its last."""
+    padded = np.concatenate(([False], wanted, [False]))
+    stretches: list[list[int]] = np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2).tolist()
+    return stretches
 
 
 def blocks(strip: Strip, columns: int) -> list[Strip]:
@@ -256,15 +278,47 @@ def by_heads(x: np.ndarray, G: int) -> np.ndarray:
     return x.reshape(B, H, G, stack // G, n)
 
 
-def forbid(problem: Problem, heads: Heads, strip: Strip, S: np.ndarray, value: Any) -> None:
-    """Write `value` where the mask forbids; S of shape (B, Hkv, G, r, width)."""
+def forbid(problem: Problem, heads: Heads, strip: Strip, S: np.ndarray) -> None:
+    """Make the scores that the mask forbids minus infinity; S of shape (B, Hkv, G, r, width)."""
     for piece in strip.partial:
-        allowed = problem.allowed(strip, piece, heads)
-        cells = S[..., piece.columns]
-        if value == 0:
-            cells *= allowed
-        else:
-            np.copyto(cells, S.dtype.type(value), where=~allowed)
+        np.copyto(S[..., piece.columns], S.dtype.type(-np.inf), where=~problem.allowed(strip, piece, heads))
+
+
+def clear(problem: Problem, heads: Heads, strip: Strip, E: np.ndarray) -> None:
+    """Make the exponentials that the mask forbids zero, if they are finite; E of shape (B, Hkv, G, r, width)."""
+    for piece in strip.partial:
+        E[..., piece.columns] *= problem.allowed(strip, piece, heads)
+
+
+def refuse_blind(problem: Problem, heads: Heads, strip: Strip, blind: np.ndarray) -> None:
+    """
+    Name a row that may look at no key, if there is one among those without a finite score.
+
+    Scores may be minus infinity without a mask; such a row is not a number, as in any softmax. `blind` has the shape
+    (B, Hkv, G, r).
+    """
+    if problem.mask is None:
+        return
+    Tk = problem.k.shape[2]
+    j = np.arange(Tk) if problem.key_positions is None else problem.key_positions
+    for b, h, g, i in np.argwhere(blind):
+        row = Strip(strip.first + int(i), strip.first + int(i) + 1, [], 0, [])
+        whole = Run(0, Tk, 0)
+        allowed = problem._replace(key_positions=j).allowed(row, whole, heads)
+        allowed = np.broadcast_to(allowed, (*blind.shape[:3], 1, Tk))
+        if not allowed[b, h, g].any():
+            raise sees_nothing((heads.texts.start + int(b), row.first), problem.start, problem.lead)
+
+
+def sees_nothing(index: tuple[int, int], start: int, lead: tuple[int, ...]) -> ValueError:
+    """The error of a row, by its text and its number."""
+    text, i = index
+    of = f" of text {', '.join(map(str, np.unravel_index(text, lead)))}" if math.prod(lead) > 1 else ""
+    return ValueError(
+        f"the query in row {i} (position {start + i}){of} may look at no key, and a mean of nothing does not exist: "
+        "allow at least one key in each row. For queries that are padding themselves, `mask | Itself()` lets them see "
+        "themselves"
+    )
 
 
 def _toeplitz(bias: np.ndarray, first: int, rows: int, columns: int) -> np.ndarray:
@@ -278,6 +332,22 @@ def add_bias(bias: np.ndarray, n_queries: int, strip: Strip, S: np.ndarray) -> N
     for run in strip.runs:
         view = _toeplitz(bias, n_queries - 1 - strip.first + run.first, strip.stop - strip.first, run.stop - run.first)
         S[..., run.columns] += view
+
+
+def new_bias_gradient(problem: Problem, heads: Heads) -> np.ndarray | None:
+    """Zeros for the bias of some heads, if there is one."""
+    if problem.bias is None:
+        return None
+    return np.zeros_like(problem.bias[heads.heads])
+
+
+def whole_bias_gradient(problem: Problem, parts: Sequence[Heads], sums: Sequence[Any]) -> np.ndarray:
+    """The parts' gradients of the bias together, (H, Tq + Tk - 1)."""
+    assert problem.bias is not None
+    db = np.zeros_like(problem.bias)
+    for heads, part in zip(parts, sums, strict=True):
+        db[heads.heads] += part
+    return db.reshape(-1, db.shape[-1])
 
 
 def bias_gradient(out: np.ndarray, n_queries: int, strip: Strip, Z: np.ndarray) -> None:
@@ -297,8 +367,8 @@ def kept(problem: Problem, heads: Heads, strip: Strip) -> np.ndarray:
     """
     Which weights of a strip survive dropout, bool, (B, Hkv, G, r, width).
 
-    Whether a weight does depends on the seed, its text, head, query and key alone, so that it makes no difference in
-    which pieces the table is computed, and the backward pass need not be told.
+    Whether a weight does depends on the seed, the sizes of the table, and its text, head, query and key alone, so that
+    it makes no difference in which pieces the table is computed, and the backward pass need not be told.
     """
     B, Hkv, G, Tq, _ = problem.q.shape
     Tk = problem.k.shape[2]

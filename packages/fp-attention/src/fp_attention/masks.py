@@ -420,12 +420,15 @@ class Mask:
         return Either(_operand(other), self)
 
     def by_value(self) -> bool:
-        """Whether equal masks hash alike, and a cache may hold them without holding arrays."""
-        return True
+        """Whether equal masks say the same and hash alike, now and later, so that what follows from one can be kept."""
+        return False
 
 
 class _Band(Mask):
     """Allows distances i - j from 0 on, below `_end()` if it is not None."""
+
+    def by_value(self) -> bool:
+        return True
 
     def _end(self) -> int | None:
         raise NotImplementedError
@@ -557,6 +560,9 @@ class First(Mask):
             raise ValueError(f"{what} is 0 or more, got {self.n}")
         object.__setattr__(self, "n", numbers if many else numbers[0])
 
+    def by_value(self) -> bool:
+        return True
+
     def allowed(self, i: Where, j: Where) -> np.ndarray:
         i, j = _aligned(i, j)
         shape = np.broadcast_shapes(i.shape, j.shape)
@@ -636,9 +642,6 @@ class Padding(Mask):
             )
         _check_batch(self.valid.shape[:1], sizes, "Padding")
 
-    def by_value(self) -> bool:
-        return False
-
 
 @dataclass(frozen=True, eq=False)
 class Documents(Mask):
@@ -713,9 +716,6 @@ class Documents(Mask):
             )
         if self.ids.ndim == 2:
             _check_batch(self.ids.shape[:1], sizes, "Documents")
-
-    def by_value(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -795,9 +795,6 @@ class Dense(Mask):
                     f"the axes of a mask before the last two are 1 or those of the scores, ({wanted}), the heads last, "
                     f"got {before} of the shape {shape}; one mask a text is `mask[:, None]`"
                 )
-
-    def by_value(self) -> bool:
-        return False
 
     def _rows(self, i: Any) -> Any:
         rows = i - self.start
@@ -1017,7 +1014,7 @@ def _integer(n: Any, what: str) -> int:
 
 def _check_batch(texts: tuple[int, ...], sizes: Sizes, what: str) -> None:
     batch = sizes.batch_shape
-    if batch is not None and (not batch or texts[0] not in (1, batch[-1])):
+    if batch is not None and texts[0] not in (1, *batch[-1:]):
         raise ValueError(
             f"{what} holds a row for each of {texts[0]} texts, but the axes before the heads are {batch}; it has one "
             "row for each text, or one for all"

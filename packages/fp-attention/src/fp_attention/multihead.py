@@ -37,7 +37,7 @@ $$
 and $M_h$ and $N_h$ have rank at most $\min(D, C)$. The layer depends on its four matrices through the $M_h$ and the
 $N_h$ only.
 
-**Proof.** $q_i \cdot k_j = (W^Q_h x_i) \cdot (W^K_h x_j) = x_i \cdot (W^Q_h)^\top W^K_h\, x_j$ (`autograd.transpose`).
+**Proof.** The scores are `attention.bilinear-score`.
 A product of a matrix of columns with a stacked vector is the sum of the products of its parts, so
 $z_i = \sum_h W^O_h\, y^{(h)}_i = \sum_h W^O_h \sum_j P^{(h)}_{ij} W^V_h\, x_j$, and sums may be exchanged with matrices
 (`autograd.matrix-product`). The ranks are `neural.narrow-layer`: both products pass through $D$ numbers. (E3) contains
@@ -49,16 +49,15 @@ through a **subspace** of $D$ of the $C$ dimensions. The four matrices are not d
 replaced by $A\, W^Q_h$ and $W^K_h$ by $(A^{-1})^\top W^K_h$ for any invertible $A$, with the same $M_h$ (but see
 `fp_attention.rotary`, whose turns stand between the two).
 
-**Claim** `attention.heads-mixed`. A single head with $N_1 = N$ gives every $j$ its share $P_{ij}$ of all of $N x_j$.
-Two heads can give the shares $P$ and $P'$ of two different parts of $x_j$, which no single head does.
+**Claim** `attention.heads-mixed`. There are two heads with $D = 1$, each with a mask of its own, that compute from two
+tokens $x_0, x_1 \in \mathbb{R}^2$ the first coordinate of $x_0$ and the second of $x_1$. No single head computes that,
+whatever its width, its mask and its weights $P$, even if these depend on $x_0$ and $x_1$ in any way.
 
-**Proof.** Let $C = 2$ and let the task be $z_i = (a, b')$, where $a$ is the first coordinate of $x_0$, and $b'$ the
-second of $x_1$. Two heads with $D = 1$ do it: $W^V_1 = (1, 0)$ and $W^V_2 = (0, 1)$ with $W^O = I$, head 1 looking at
-$0$ and head 2 at $1$ with as nearly all their weight as anyone asks. One head with shares $p$ and $1 - p$ of two tokens
-gives $z = p\, N x_0 + (1 - p)\, N x_1$. To have $z = (a, b')$ for all $x_0 = (a, b)$ and $x_1 = (a', b')$, let $x_1 =
-0$: $p\, N (a, b)^\top = (a, 0)^\top$ for all $a$ and $b$, whether $p$ depends on them or not. Then $p \neq 0$ where $a
-\neq 0$, and $N (a, b)^\top$ is a multiple of $(1, 0)^\top$ there, so all of the second row of $N$ is zero and the
-second coordinate of $z$ is always zero, although $b'$ need not be. $\blacksquare$
+**Proof.** Let head 1 see token $0$ only and head 2 token $1$ only, $W^V_1 = (1\ 0)$, $W^V_2 = (0\ 1)$ and $W^O = I$:
+the result is $(x_{0,1}, x_{1,2})$. A single head with the shares $p$ and $1 - p$ gives $z = p\, N x_0 + (1 - p)\, N
+x_1$. Take $x_1 = 0$: for all $x_0$, $p\, N x_0 = (x_{0,1}, 0)$. Where $x_{0,1} \ne 0$, $p$ is not zero, so the second
+coordinate of $N x_0$ is. Every vector is the difference of two with $x_{0,1} \ne 0$, so the second row of $N$ is zero,
+and with it the second coordinate of $z$, always, although it should be that of $x_1$. $\blacksquare$
 
 Averaging the heads instead of putting them side by side forces one $W^O_h$ on all of them: what came from which head is
 lost, as it is to a listener who hears two answers at once.
@@ -129,7 +128,7 @@ from fp_attention.masks import Mask, as_mask
 from fp_attention.positions import Positions
 from fp_attention.scaled_dot import Real, attention_weights, scaled_dot_product_attention
 from fp_attention.tiled import tiled_attention
-from fp_autograd.tensor import no_grad
+from fp_autograd.tensor import moves, no_grad
 from fp_autograd.tracing import Operand, value_of
 from fp_neural.layers import Linear
 from fp_neural.module import Module
@@ -151,7 +150,7 @@ class MultiHeadAttention(Module):
     n_heads
         $H$.
     rng
-        Draws the weights, and what dropout drops.
+        Draws the weights, and what dropout drops. None leaves the weights at zero, for those that will be loaded.
     n_kv_heads
         $H_{kv}$, how many heads keys and values have; it divides `n_heads`, which it is by default.
     d_head
@@ -203,7 +202,7 @@ class MultiHeadAttention(Module):
         dim: int,
         n_heads: int,
         *,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None,
         n_kv_heads: int | None = None,
         d_head: int | None = None,
         context_dim: int | None = None,
@@ -231,6 +230,8 @@ class MultiHeadAttention(Module):
                 f"n_kv_heads has to divide n_heads, so that every key head serves as many query heads; got "
                 f"{n_kv_heads} and {n_heads}"
             )
+        if positions is not None and not isinstance(positions, Positions):
+            raise TypeError(f"positions is an object such as RoPE({(d_head or dim // n_heads)}), got {positions!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is the probability of dropping a weight and lies in [0, 1), got {dropout}")
         self.dim, self.n_heads, self.n_kv_heads = dim, n_heads, n_kv_heads
@@ -259,12 +260,12 @@ class MultiHeadAttention(Module):
         x
             Of shape (B, T, dim).
         context
-            The other sequence, of shape (B, Tk, context_dim).
+            The other sequence, of shape (B, Tk, context_dim). The positions of both begin at zero.
         mask
             What holds at this call beside the layer's own mask; both have to allow a pair.
         cache
             Of `new_cache`: the keys and values of the tokens before, to which those of `x` are added. Nothing is
-            recorded then for a gradient.
+            recorded then for a gradient, and nothing dropped. A call that fails leaves it as it was.
 
         Returns
         -------
@@ -279,12 +280,18 @@ class MultiHeadAttention(Module):
         """
         if cache is None:
             return self._attend(x, context, mask, None)
-        with no_grad():
-            return self._attend(x, context, mask, cache)
+        self._check_cache(x, context, cache)
+        length = cache.length
+        try:
+            with no_grad():
+                return self._attend(x, context, mask, cache)
+        except Exception:  # a refused call leaves no trace
+            cache.truncate(length)
+            raise
 
     def _attend(self, x: Operand, context: Operand | None, mask: Any, cache: KVCache | None) -> Any:
         q, k, v, settings = self._heads(x, context, mask, cache)
-        if self.dropout and self.training:
+        if self.dropout and self.training and cache is None:  # what is kept is used again, so it is left to no chance
             settings |= {"dropout": self.dropout, "rng": self.rng}
         y = (tiled_attention if self.tiled else scaled_dot_product_attention)(q, k, v, **settings)
         B, T, _ = np.shape(x)
@@ -350,12 +357,30 @@ class MultiHeadAttention(Module):
                 "with a cache each token is computed before the later ones are known, so the layer's mask has to be "
                 f"causal, but it is {self.mask}: make the layer with mask=Causal()"
             )
+        if window is not None and not self.mask.by_value():
+            raise ValueError(
+                f"whether the layer's mask {self.mask} sees what a cache with window={window} drops cannot be told: "
+                "leave arrays, such as Padding, to the mask of each call"
+            )
         if window is not None and not self.mask.empty(FAR, FAR + 1, sinks, FAR - window + 1):
             raise ValueError(
                 f"a cache with window={window} and sinks={sinks} would drop tokens that the layer's mask lets later "
                 f"ones see: {self.mask}. Give the layer mask=SlidingWindow({window}), joined with First({sinks}) & "
                 "Causal() for sinks, or keep all tokens"
             )
+
+    def _check_cache(self, x: Operand, context: Operand | None, cache: Any) -> None:
+        if not isinstance(cache, KVCache):
+            raise TypeError(f"a cache is made by new_cache, got {type(cache).__name__}")
+        if context is not None:
+            raise ValueError("a cache holds keys of the sequence itself: use either a cache or a context")
+        if moves(x):
+            raise ValueError(
+                "nothing is recorded with a cache, and a gradient is asked for: leave the cache out, or call under "
+                "no_grad()"
+            )
+        cache.check(self)
+        self._check_mask(cache.window, cache.sinks)
 
     def _heads(self, x: Operand, context: Operand | None, mask: Any, cache: KVCache | None) -> tuple[Any, ...]:
         """Queries, keys and values, and the settings of the attention."""
@@ -371,11 +396,6 @@ class MultiHeadAttention(Module):
             raise ValueError(
                 f"this attention takes contexts of shape (B, T, {self.context_dim}), got {np.shape(context)}"
             )
-        if cache is not None:
-            if context is not None:
-                raise ValueError("a cache holds keys of the sequence itself: use either a cache or a context")
-            cache.check(self)
-            self._check_mask(cache.window, cache.sinks)
         T, start = np.shape(x)[1], 0 if cache is None else cache.length
         x = self.positions.on_input(x, start)
         rows = np.arange(start, start + T)
@@ -386,11 +406,12 @@ class MultiHeadAttention(Module):
         v = self._split(self.v_proj(context), self.n_kv_heads)
         if cache is not None:
             k, v, columns = cache.append(k, v)
+            k, v = (x.astype(value_of(q).dtype, copy=False) for x in (k, v))  # a cache may keep them in half precision
         given = as_mask(mask)
         both = self.mask if given is None else given if self.mask is None else self.mask & given
-        settings: dict[str, Any] = {"mask": both, "bias": self._bias(rows, columns, value_of(q).dtype)}
-        if cache is not None:
-            settings |= {"start": start, "key_positions": None if cache.window is None else columns}
+        settings: dict[str, Any] = {"mask": both, "bias": self._bias(rows, columns, value_of(q).dtype), "start": start}
+        if cache is not None and cache.window is not None:
+            settings["key_positions"] = columns
         return q, k, v, settings
 
     def _bias(self, rows: np.ndarray, columns: np.ndarray, dtype: Any) -> Any:

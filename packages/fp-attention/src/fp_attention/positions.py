@@ -340,7 +340,7 @@ class LearnedPositions(Positions):
     dim
         The width of the input.
     rng
-        Draws the table, from the normal distribution.
+        Draws the table, from the normal distribution; None leaves it at zero, for one that will be loaded.
     std
         Its deviation.
     dtype
@@ -358,12 +358,13 @@ class LearnedPositions(Positions):
     """
 
     def __init__(
-        self, context: int, dim: int, *, rng: np.random.Generator, std: Real = 0.02, dtype: Any = np.float32
+        self, context: int, dim: int, *, rng: np.random.Generator | None, std: Real = 0.02, dtype: Any = np.float32
     ) -> None:
         super().__init__()
         if context < 1 or dim < 1:
             raise ValueError(f"a table of positions has at least one row and one column, got {context} and {dim}")
-        self.weight = Parameter((rng.normal(size=(context, dim)) * std).astype(dtype))
+        drawn = np.zeros((context, dim)) if rng is None else rng.normal(size=(context, dim)) * std
+        self.weight = Parameter(drawn.astype(dtype))
 
     def on_input(self, x: Operand, start: int = 0) -> Any:
         """Of the shape of `x`, which is `(..., T, dim)`."""

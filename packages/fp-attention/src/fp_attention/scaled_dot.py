@@ -70,7 +70,8 @@ $b$, whose cotangent is $Z$, to $\alpha$ times a product: by `autograd.matmul-ru
 $\alpha Z (K^\top)^\top = \alpha Z K$, and that of $K^\top$ is $\alpha Q^\top Z$, whose transpose is that of $K$.
 $\blacksquare$
 
-Five products of matrices, of which two are needed forward: backward costs two to two and a half times as much.
+Four products of matrices, where forward has two; five, if the scores are computed again. So backward costs two to two
+and a half times as much.
 
 A bias that is one number for each distance, $b_{ij} = \beta_{j - i}$, is used once by every pair of that distance, so
 its cotangent is the sum of a diagonal of $Z$ (`autograd.copy-rule`).
@@ -91,10 +92,10 @@ output moves along
 
 $$
 \dot Y_{id} = \sum_j P_{ij}\, (\dot S_{ij} - \mu_i)\, V_{jd} + \sum_j P_{ij} \dot V_{jd}, \qquad
-\dot S = \alpha\, (\dot Q K^\top + Q \dot K^\top) + \dot b,
+\mu_i = \sum_j P_{ij} \dot S_{ij}, \qquad \text{(E9)}
 $$
 
-with $\mu_i = \sum_j P_{ij} \dot S_{ij}$. (E9)
+with $\dot S = \alpha\, (\dot Q K^\top + Q \dot K^\top) + \dot b$.
 
 The first sum is $\sum_j P_{ij} \dot S_{ij} V_{jd} - \mu_i Y_{id}$. With dropout, $P R$ stands for $P$ in it and in the
 sum with $\dot V$, but not in $\mu$.
@@ -137,16 +138,19 @@ l_i$ for $g_{id}$, (E4) to (E7) hold with $E$ for $P$ throughout.
 The largest score of a row is the usual $c_i$, and costs a pass over the table to find and another to subtract. With
 $c_i = 0$ both are saved, if that does no harm:
 
-**Claim** `attention.unshifted`. Let $c_i = 0$ and $10^{-15} \le l_i \le 10^{15}$, and let $n$ pairs be allowed in row
-$i$. (E10) Then no $E_{ij}$ exceeds $10^{15}$. Those that single precision cannot hold as normal numbers, below
-$2^{-126}$, are together less than $n\, 10^{-22}$ of the sum, and leaving them out changes $Y_{id}$ by less than $2 n
-\cdot 10^{-22} \max_j |V_{jd}|$.
+**Claim** `attention.unshifted`. Let $n$ pairs be allowed in row $i$, let $c_i = 0$ and
+
+$$10^{-15} \le l_i \le 10^{15}. \qquad \text{(E10)}$$
+
+Then no $E_{ij}$ exceeds $10^{15}$. Those that single precision cannot hold as normal numbers, below $2^{-126}$, are
+together less than $n\, 10^{-22}$ of the sum, and leaving them out changes $Y_{id}$ by less than
+$2 n \cdot 10^{-22} \max_j |V_{jd}|$.
 
 **Proof.** All terms of the sum are at least zero, so each is at most $l_i \le 10^{15}$. Let $L$ be the set of the small
 ones. As $2^{-126} < 1.2 \cdot 10^{-38}$, they add up to less than $1.2\, n\, 10^{-38} \le 1.2\, n\, 10^{-23}\, l_i$,
 less than $n\, 10^{-22}\, l_i$. Call their share of the sum $\eta$. Without them the weights of the others grow by the
-factor $\frac{1}{1 - \eta}$, so $Y_{id}$ becomes $Y'_{id}$ with $Y_{id} = (1 - \eta)\, Y'_{id} + \eta\, \bar V_d$, where
-$\bar V_d$ is a weighted mean of the left out values. So $|Y_{id} - Y'_{id}| = \eta\, |\bar V_d - Y'_{id}|$, and two
+factor $\frac{1}{1 - \eta}$, so $Y_{id}$ becomes $Y'_{id}$ with $Y_{id} = (1 - \eta)\, Y'_{id} + \eta\, w_d$, where
+$w_d$ is a weighted mean of the left out values. So $|Y_{id} - Y'_{id}| = \eta\, |w_d - Y'_{id}|$, and two
 means of values differ by at most $2 \max_j |V_{jd}|$. $\blacksquare$
 
 That is far below the rounding of single precision. If the condition fails in a strip, or the sum is not a number, it
@@ -167,7 +171,7 @@ left corner of the table if there are more keys than queries, here at the lower 
 needs; and a row without any key is a row of NaNs there or zeros, here an error. Its biases are whole tables; here a
 bias is one number for each distance, which is what language models use, and a table of them is never made. Its kernel
 on processors is that of T. Dao et al. (2022), which keeps no weights; here they are kept while a gradient is wanted,
-$T_q T_k$ numbers a head, because reading is cheaper than computing them again up to a few thousand positions, and
+$T_q T_k$ numbers a head, because reading them is cheaper than computing them again as long as they fit into memory, and
 `fp_attention.tiled` is the one that keeps none. A. Vaswani and others (2017) gave attention this form.
 """
 
@@ -189,20 +193,25 @@ from fp_attention._strips import (
     against,
     bias_gradient,
     by_heads,
+    clear,
     forbid,
     kept,
+    new_bias_gradient,
     new_like,
     rectangles,
+    refuse_blind,
     scores,
+    sees_nothing,
     stacked,
     times,
+    whole_bias_gradient,
 )
 from fp_attention.masks import Causal as Causal
 from fp_attention.masks import Mask, as_mask
 from fp_autograd.extend import operation
 from fp_autograd.rules import softmax, where
 from fp_autograd.tensor import moves
-from fp_autograd.tracing import Operand, value_of
+from fp_autograd.tracing import Box, Operand, value_of
 
 __all__ = ["scaled_dot_product_attention", "reference_attention", "attention_weights"]  # the order of the page
 
@@ -253,8 +262,8 @@ def scaled_dot_product_attention(
     rng
         Draws which; needed if some are dropped.
     start
-        The position of the first query. By default the last query stands beside the last key, `Tk - Tq`, if there are
-        no more queries than keys, as when earlier keys come from a cache; else 0.
+        The position of the first query. By default the last query stands at the position of the last key, as when
+        earlier keys come from a cache, or, if there are too many queries for that, the first at 0.
     key_positions
         The positions of the keys, rising integers of shape `(Tk,)`; 0, 1, 2, … by default.
 
@@ -389,55 +398,24 @@ def prepared(
     key_positions: np.ndarray | None,
 ) -> tuple[tuple[Operand, ...], dict[str, Any]]:
     """The operands with an axis of heads, and all settings, after all checks."""
-    shapes = [np.shape(value_of(x)) for x in (q, k, v)]
-    kinds = {np.result_type(value_of(x)) for x in ((q, k, v) if bias is None else (q, k, v, bias))}
-    if len(kinds) > 1 or kinds - {np.dtype(np.float32), np.dtype(np.float64)}:
-        raise TypeError(
-            "queries, keys, values and biases are all float32 or all float64, got "
-            f"{' and '.join(sorted(map(str, kinds)))}: convert them with .astype"
-        )
-    if any(len(shape) < 2 for shape in shapes) or len({len(shape) for shape in shapes}) > 1:
-        raise ValueError(
-            "queries, keys and values have the shapes (..., heads, time, width), with as many axes each; got "
-            f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
-        )
-    if len(shapes[0]) == 2:
+    _check_kinds((q, k, v) if bias is None else (q, k, v, bias))
+    if len({np.ndim(value_of(x)) for x in (q, k, v)} | {2}) == 1:
         q, k, v = (x[None] for x in (q, k, v))
-        shapes = [(1, *shape) for shape in shapes]
-    (*lead, H, Tq, D), (*k_lead, Hkv, Tk, k_D), (*v_lead, v_H, v_T, _) = shapes
-    if lead != k_lead or lead != v_lead or (Hkv, Tk) != (v_H, v_T) or k_D != D or D == 0:
-        raise ValueError(
-            "keys and values share their texts, heads and times, keys and queries their texts and width; got queries "
-            f"of shape {tuple(shapes[0])}, keys of {tuple(shapes[1])} and values of {tuple(shapes[2])}"
-        )
-    if Hkv == 0 or H % Hkv:
-        raise ValueError(
-            f"the query heads are shared out evenly among the key heads, but {H} is no multiple of {Hkv}: choose a "
-            "number of key heads that divides the number of heads"
-        )
-    if Tk == 0 and Tq > 0:
-        raise ValueError("there are queries but no keys, and a weighted mean of nothing does not exist")
-    if bias is not None and np.shape(value_of(bias)) != (H, Tq + Tk - 1):
-        raise ValueError(
-            f"a bias has a number for each head and distance, so the shape {(H, Tq + Tk - 1)} for {H} heads, {Tq} "
-            f"queries and {Tk} keys; got {np.shape(value_of(bias))}"
-        )
+    lead, H, Tq, Tk, D = _checked_sizes(q, k, v, bias)
+    if isinstance(scale, Box) or not (scale is None or math.isfinite(scale)):
+        raise TypeError(f"scale is a finite number and has no slope, got {scale!r}: multiply the queries by it instead")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is the probability of dropping a weight and lies in [0, 1), got {dropout}")
-    if dropout and rng is None:
-        raise ValueError("dropout needs a source of randomness: pass rng=np.random.default_rng(seed)")
-    rule = as_mask(mask)
-    first = max(Tk - Tq, 0) if start is None else operator.index(start)
+    if dropout and not isinstance(rng, np.random.Generator):
+        raise ValueError(f"dropout needs a source of randomness, rng=np.random.default_rng(seed); got {rng!r}")
+    n_keys = Tk
     if key_positions is not None:
-        key_positions = np.asarray(key_positions)
-        if key_positions.dtype.kind not in "iu" or key_positions.shape != (Tk,) or (np.diff(key_positions) <= 0).any():
-            raise ValueError(
-                f"key_positions are rising integers, one for each of {Tk} keys; got {key_positions.dtype} of shape "
-                f"{key_positions.shape}"
-            )
+        key_positions = _checked_positions(key_positions, Tk)
+        n_keys = int(key_positions[-1]) + 1 if Tk else 0
+    first = max(n_keys - Tq, 0) if start is None else operator.index(start)
+    rule = as_mask(mask)
     if rule is not None:
-        n_keys = Tk if key_positions is None or Tk == 0 else int(key_positions[-1]) + 1
-        rule.check(tuple(lead), Tq, n_keys, n_heads=H, start=start)
+        rule.check(lead, Tq, n_keys, n_heads=H, start=first)
     settings = {
         "mask": rule,
         "scale": 1 / math.sqrt(D) if scale is None else float(scale),
@@ -447,6 +425,65 @@ def prepared(
         "seed": int(rng.integers(2**63)) if dropout and rng is not None else 0,
     }
     return ((q, k, v) if bias is None else (q, k, v, bias)), settings
+
+
+def _check_kinds(operands: tuple[Operand, ...]) -> None:
+    arrays = [value_of(x) for x in operands]
+    if not all(isinstance(x, np.ndarray) for x in arrays):
+        found = ", ".join(type(x).__name__ for x in arrays)
+        raise TypeError(
+            f"queries, keys, values and biases are arrays or tensors, got {found}: np.asarray makes an array"
+        )
+    kinds = {x.dtype for x in arrays}
+    if len(kinds) > 1 or kinds - {np.dtype(np.float32), np.dtype(np.float64)}:
+        raise TypeError(
+            "queries, keys, values and biases are all float32 or all float64, got "
+            f"{' and '.join(sorted(map(str, kinds)))}: convert them with .astype"
+        )
+
+
+def _checked_sizes(
+    q: Operand, k: Operand, v: Operand, bias: Operand | None
+) -> tuple[tuple[int, ...], int, int, int, int]:
+    """The axes of the texts, H, Tq, Tk and D."""
+    shapes = [np.shape(value_of(x)) for x in (q, k, v)]
+    if any(len(shape) < 3 for shape in shapes) or len({len(shape) for shape in shapes}) > 1:
+        raise ValueError(
+            "queries, keys and values have the shapes (..., heads, time, width), with as many axes each, or (time, "
+            f"width); got {shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )
+    (*lead, H, Tq, D), (*k_lead, Hkv, Tk, k_D), (*v_lead, v_H, v_T, _) = shapes
+    if lead != k_lead or lead != v_lead or (Hkv, Tk) != (v_H, v_T) or k_D != D or D == 0:
+        raise ValueError(
+            "keys and values share their texts, heads and times, keys and queries their texts and width; got queries "
+            f"of shape {shapes[0]}, keys of {shapes[1]} and values of {shapes[2]}"
+        )
+    if Hkv == 0 or H == 0 or H % Hkv:
+        raise ValueError(
+            f"the query heads are shared out evenly among the key heads, but {H} is no multiple of {Hkv}: choose a "
+            "number of key heads that divides the number of heads"
+        )
+    if Tk == 0 and Tq > 0:
+        raise ValueError("there are queries but no keys, and a weighted mean of nothing does not exist")
+    distances = max(Tq + Tk - 1, 0)
+    if bias is not None and np.shape(value_of(bias)) != (H, distances):
+        raise ValueError(
+            f"a bias has a number for each head and distance, so the shape {(H, distances)} for {H} heads, {Tq} "
+            f"queries and {Tk} keys; got {np.shape(value_of(bias))}"
+        )
+    return tuple(lead), H, Tq, Tk, D
+
+
+def _checked_positions(key_positions: Any, n_keys: int) -> np.ndarray:
+    given = np.asarray(key_positions)
+    if given.dtype.kind in "iu" and given.shape == (n_keys,):
+        positions = given.astype(np.int64)
+        if (np.diff(positions) > 0).all() and (positions >= 0).all():
+            return positions
+    raise ValueError(
+        f"key_positions are rising integers from 0 on, one for each of {n_keys} keys; got {given.dtype} of shape "
+        f"{given.shape}: {given!r:.60}"
+    )
 
 
 # --- the reference
@@ -490,18 +527,10 @@ def _weights(
         allowed = mask.allowed(i + start, j if key_positions is None else key_positions[j])
         forbidden = ~np.broadcast_to(allowed, (*lead, H, Tq, Tk))
         if forbidden.all(-1).any():
-            raise sees_nothing(np.argwhere(forbidden.all(-1))[0], start)
+            *index, _, row = np.argwhere(forbidden.all(-1))[0].tolist()
+            raise sees_nothing((int(np.ravel_multi_index(index, lead)) if lead else 0, row), start, tuple(lead))
         S = where(forbidden.reshape((*grouped, Tk)), -np.inf, S)
     return softmax(S, axis=-1)
-
-
-def sees_nothing(index: Any, start: int) -> ValueError:
-    *_, i = (int(n) for n in index)
-    where_ = f"row {i} (position {start + i})" + (f" of text {int(index[0])}" if len(index) > 2 else "")
-    return ValueError(
-        f"the query in {where_} may look at no key, and a mean of nothing does not exist: allow at least one key in "
-        "each row. For queries that are padding themselves, `mask | Itself()` lets them see themselves"
-    )
 
 
 # --- the kernels
@@ -565,18 +594,17 @@ def _exponentials(problem: Problem, heads: Heads, strip: Strip) -> tuple[np.ndar
     cells = by_heads(S, problem.q.shape[2])
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         np.exp(S, out=S)
-        forbid(problem, heads, strip, cells, 0)
+        clear(problem, heads, strip, cells)
         l = np.add.reduce(S, axis=-1, keepdims=True)
     if not (l.min(initial=1.0) >= 1 / MODERATE and l.max(initial=1.0) <= MODERATE):  # NaN too
         S = scores(problem, heads, strip)
         cells = S.reshape(cells.shape)
-        forbid(problem, heads, strip, cells, -np.inf)
+        forbid(problem, heads, strip, cells)
         c = S.max(axis=-1, keepdims=True, initial=-np.inf)
-        if np.isneginf(c).any():
-            b, _, _, i = np.argwhere(np.isneginf(c.reshape(cells.shape[:-1])))[0]
-            index = (heads.texts.start + b, 0, strip.first + i) if problem.q.shape[0] > 1 else (strip.first + i,)
-            raise sees_nothing(index, problem.start)
-        S -= c
+        if (blind := np.isneginf(c)).any():
+            refuse_blind(problem, heads, strip, blind.reshape(cells.shape[:-1]))
+        with np.errstate(invalid="ignore"):  # a row of minus infinities, which is not a number
+            S -= c
         np.exp(S, out=S)
         l = np.add.reduce(S, axis=-1, keepdims=True)
     survives = None
@@ -599,7 +627,7 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
 
     def work(job: tuple[Heads, list[Kept]]) -> np.ndarray | None:
         heads, pieces = job
-        db = None if problem.bias is None else np.zeros((len(dK[*heads][0]), *problem.bias.shape[1:]), q.dtype)
+        db = new_bias_gradient(problem, heads)
         for strip, (E, survives) in zip(cut, pieces, strict=True):
             at = (*heads, slice(None), strip.rows)
             gl = stacked(g5[at], 1 / totals[at])  # forward: Y = E V / l
@@ -622,13 +650,10 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
                 bias_gradient(db, Tq, strip, by_heads(Z, G).sum(axis=0))
         return db
 
-    partial_sums = each(work, list(zip(parts, found, strict=True)), problem.work > WORTHWHILE)
+    sums = each(work, list(zip(parts, found, strict=True)), problem.work > WORTHWHILE)
     if problem.bias is None:
         return dq, dk, dv
-    db = np.zeros(problem.bias.shape, q.dtype)
-    for heads, part in zip(parts, partial_sums, strict=True):
-        db[heads.heads] += part
-    return dq, dk, dv, db.reshape(-1, db.shape[-1])
+    return dq, dk, dv, whole_bias_gradient(problem, parts, sums)
 
 
 def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Saved, **settings: Any) -> Any:

@@ -67,23 +67,29 @@ So blocks may be computed by different processors, and united when they are done
 
 ## What rounding adds
 
-Each time the largest score changes, $l$ and $a$ are multiplied by a computed factor. Does that add up over many blocks?
-Let $u$ be the unit roundoff, and let each computed exponential be off by a share of at most $\eta$, and nothing
+Each merge multiplies one side, or both, by a computed factor $e^{m_I - m}$ or $e^{m_J - m}$. Does that add up over many
+blocks? Let $u$ be the unit roundoff, and let each computed exponential be off by a share of at most $\eta$, and nothing
 underflow.
 
-**Claim** `attention.online-rounding`. Take in $n$ blocks of scores that are floating-point numbers, all of them finite,
-and let the differences $m_k - m_{k+1}$ of successive maxima be computed exactly. If $l$ changes its shift $r$ times,
-then what a term contributes to the computed $l$ is $e^{s_j - m}$ times a factor between $(1 - \eta)^{1 + r} (1 - u)^{r
-+ k}$ and $(1 + \eta)^{1 + r} (1 + u)^{r + k}$, where $k$ is the number of additions that it takes part in (and the
-difference $s_j - m_J$ of its own block rounded as in `neural.logsumexp-rounding`). The maximum of scores in random
-order changes $r = \frac{1}{1} + \frac{1}{2} + \dots + \frac{1}{n}$ times on average, if block maxima are all different.
+**Claim** `attention.online-rounding`. Take in $n$ blocks of finite scores one after the other by (E3), and let all
+differences of a score or a maximum and a maximum be computed exactly. Let a term of block $i$ take part in $k$
+additions, and let $r$ be the number of those of the blocks $i, i + 1, \dots, n$ at which one side's factor is not $1$
+for the side that holds the term. Then it contributes to the computed $l$ the exact $e^{s_j - m}$ times a number between
 
-**Proof.** A term starts as a computed exponential, a factor between $1 - \eta$ and $1 + \eta$. Each change of the shift
-multiplies by another, and rounds the product, a factor between $1 - u$ and $1 + u$; where the shift does not change the
-factor is $e^0 = 1$ and the product exact. Each addition rounds once. The exact factors multiply to $e^{m_1 - m_2}
-e^{m_2 - m_3} \cdots = e^{m_1 - m}$. For the last sentence: block $i$ changes the maximum if its own is the largest of
-the first $i$, which in random order has probability $\frac1i$, as each of the $i$ is equally likely to be it; means add
-(`markov.expectation-linear`), and the first block counts as a change. $\blacksquare$
+$$(1 - \eta)^{1 + r} (1 - u)^{r + k} \quad \text{and} \quad (1 + \eta)^{1 + r} (1 + u)^{r + k}. \qquad \text{(E4)}$$
+
+$r$ is at most one (its own block has a lower maximum than what came before) and one for each later block that raises
+the maximum. If the maxima of the blocks are all different and come in random order, the maximum is set or raised $1 +
+\frac12 + \dots + \frac1n$ times on average.
+
+**Proof.** A term starts as a computed exponential, a factor between $1 - \eta$ and $1 + \eta$. In a merge its side is
+multiplied by the exponential of a difference: if that is zero, by $e^0 = 1$, and the product is exact; otherwise by
+another computed exponential, and the product is rounded, a factor between $1 - u$ and $1 + u$. The merge at block $i$
+multiplies the new side by something else than $1$ only if its maximum is the lower one, and a later merge multiplies
+the old side only if the new maximum is higher. Each addition rounds once. The exact factors multiply to
+$e^{s_j - m_i} e^{m_i - m'} e^{m' - m''} \cdots = e^{s_j - m}$. For the last sentence: block $i$ sets or raises the
+maximum if its own is the largest of the first $i$, which in random order has probability $\frac1i$, as each of the $i$
+is equally likely to be it; means add (`markov.expectation-linear`). $\blacksquare$
 
 So the error grows with the number of *changes*, about $\ln n$ for $n$ blocks in no particular order, and $n$ at worst,
 when scores rise all the way. The choice of the shift is free: any number that keeps the sums in range does as well as

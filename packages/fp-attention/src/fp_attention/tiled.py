@@ -49,21 +49,24 @@ pair each; (E3) sorts them by tiles. $\blacksquare$
 The identity $\sum_j P_{ij} A_{ij} = g_i \cdot Y_i$ is what makes it possible, and (E1)'s number $L_i$ is what makes it
 cheap: without it a tile would not know by what to divide.
 
-**Claim** `attention.tiled-memory`. Beside inputs, outputs and their gradients, which have $O(H\, (T_q + T_k)\, (D +
-D_v))$ entries, forward and backward hold at most $3 w\, r c + O(w\, r (D + D_v))$ numbers at a time, where $w$ is the
-number of heads that are worked on at once, and between the two $H\, T_q$ numbers, the $L_i$.
+**Claim** `attention.tiled-memory`. Let a thread work on $w$ pairs of a text and a head at once. Beside inputs, outputs,
+gradients and masks it holds, forward and backward, at most $6\, w\, r c + O \big( w\, (r + c)\, (D + D_v) \big)$
+numbers at a time; between the two there is one number for each query of each head, $L_i$, and a description of each
+tile.
 
-**Proof.** Forward, a tile of scores turns into a tile of exponentials in place, its product with $V_J$ has $r D_v$
-entries, and so has $a$; $m$ and $l$ are $r$ numbers each. Backward, $P_{IJ}$ and $Z_{IJ}$ are two tiles (with dropout a
-third), their products with $g_I$, $K_J$ and $Q_I$ have $r$ or $c$ rows of $D$ or $D_v$ entries, and for $c > r$ as many
-rows as $r c$ entries allow. Everything in a tile is given up with it. $\blacksquare$
+**Proof.** Forward, a tile of scores turns into a tile of exponentials in place; its product with $V_J$ has $r D_v$
+entries, and so has $a$; $m$ and $l$ are $r$ numbers each. With dropout there is a table of what survives. Backward
+$P_{IJ}$ and $Z_{IJ}$ are two tiles, with dropout what survives and what it leaves of $P_{IJ}$ two more, and for a bias
+the rows of $Z_{IJ}$ are written out once more, slid against each other, in twice the columns at most. The products have
+$r$ or $c$ rows of $D$ or $D_v$ entries. All of a tile is given up before the next. $\blacksquare$
 
-What the mask needs is counted too, if it says who may look at whom by positions: a bool for each pair in a tile that is
-neither wholly allowed nor wholly forbidden, which under a causal mask or a window are $O(T)$.
+A description is a few numbers for each tile, $T_q T_k / (r c)$ of them: for $16{,}384$ tokens and a causal mask about
+two thousand. A mask that says by positions who may look at whom needs a bool for each pair in tiles that are neither
+wholly allowed nor wholly forbidden; equal pieces are kept once, which leaves a causal mask and a window with a few.
 
 The price is one product more. Backward computes the scores and their exponentials again: seven products of $T_q T_k D$
 multiplications instead of six. On the processors that it was invented for it is *faster*, since they compute more
-quickly than they read; here it takes about a tenth longer than the kernel that keeps the weights, as long as those fit.
+quickly than they read; here the kernel that keeps the weights is, as long as they fit (the README has both).
 
 >>> rng = np.random.default_rng(0)
 >>> q, k, v, g = (rng.normal(size=(2, 300, 5)) for _ in range(4))
@@ -105,14 +108,17 @@ from fp_attention._strips import (
     by_heads,
     forbid,
     kept,
+    new_bias_gradient,
     new_like,
     rectangles,
+    refuse_blind,
     scores,
     stacked,
     times,
+    whole_bias_gradient,
 )
 from fp_attention.masks import Mask
-from fp_attention.scaled_dot import WORTHWHILE, Real, composed, prepared, sees_nothing
+from fp_attention.scaled_dot import WORTHWHILE, Real, composed, prepared
 from fp_autograd.extend import operation
 from fp_autograd.tracing import Operand
 
@@ -186,12 +192,13 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **s
     out, Y = new_like(q, (*q.shape[:-1], Dv), (B, Hkv, G, Tq, Dv))
     logsums = np.empty((B, Hkv, G, Tq, 1), q.dtype)
     rows = max(1, ROWS // G)
-    cut = [blocks(strip, COLUMNS) for strip in problem.strips(rows)]
+    strips = problem.strips(rows)
+    cut = [blocks(strip, COLUMNS) for strip in strips]
     worthwhile = problem.work > WORTHWHILE
     parts = rectangles(B, Hkv, G * min(rows, Tq) * min(COLUMNS, Tk), worthwhile)
 
     def work(heads: Heads) -> None:
-        for strip, tiles in zip(problem.strips(rows), cut, strict=True):
+        for strip, tiles in zip(strips, cut, strict=True):
             at = (*heads, slice(None), strip.rows)
             shape = logsums[at].shape
             stack = (*shape[:2], shape[2] * shape[3])
@@ -199,7 +206,7 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **s
             y = np.zeros((*stack, Dv), q.dtype)
             for tile in tiles:
                 S = scores(problem, heads, tile)
-                forbid(problem, heads, tile, by_heads(S, G), -np.inf)
+                forbid(problem, heads, tile, by_heads(S, G))
                 higher = np.maximum(c, S.max(axis=-1, keepdims=True))
                 finite = np.where(np.isneginf(higher), S.dtype.type(0), higher)  # no key so far
                 S -= finite
@@ -211,10 +218,10 @@ def _forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, *bias: np.ndarray, **s
                 y *= shrink
                 y += times(S, problem.v[*heads], tile)
                 c = higher
+                del S  # before the next tile's are made
             if (blind := np.isneginf(c)).any():
-                b, _, _, i, _ = np.argwhere(blind.reshape(shape))[0]
-                index = (heads.texts.start + b, 0, strip.first + i) if B > 1 else (strip.first + i,)
-                raise sees_nothing(index, problem.start)
+                refuse_blind(problem, heads, strip, blind.reshape(shape[:-1]))
+                l[blind] = np.nan
             logsums[at] = (c + np.log(l)).reshape(shape)
             np.divide(y.reshape(Y[at].shape), l.reshape(shape), out=Y[at])
 
@@ -230,7 +237,7 @@ def _weights(saved: Saved, heads: Heads, tile: Strip) -> np.ndarray:
     P = scores(problem, heads, tile)
     cells = by_heads(P, problem.q.shape[2])
     cells -= saved.logsums[*heads, :, tile.rows]
-    forbid(problem, heads, tile, cells, -np.inf)
+    forbid(problem, heads, tile, cells)
     np.exp(P, out=P)
     return P
 
@@ -247,7 +254,7 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
     scale, enlarge = q.dtype.type(problem.scale), q.dtype.type(1 / (1 - problem.dropout))
 
     def work(heads: Heads) -> np.ndarray | None:
-        db = None if problem.bias is None else np.zeros((len(dK[*heads][0]), *problem.bias.shape[1:]), q.dtype)
+        db = new_bias_gradient(problem, heads)
         for tiles in saved.cut:
             at = (*heads, slice(None), tiles[0].rows)
             gs, scaled = stacked(g5[at]), stacked(problem.q[at], scale)
@@ -270,16 +277,14 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
                 dq_strip += times(Z, problem.k[*heads], tile)
                 if db is not None:
                     bias_gradient(db, Tq, tile, by_heads(Z, G).sum(axis=0))
+                del P, Z, W  # before the next tile's are made
             np.multiply(dq_strip.reshape(dQ[at].shape), scale, out=dQ[at])
         return db
 
     sums = each(work, saved.parts, problem.work > WORTHWHILE)
     if problem.bias is None:
         return dq, dk, dv
-    db = np.zeros(problem.bias.shape, q.dtype)
-    for heads, part in zip(saved.parts, sums, strict=True):
-        db[heads.heads] += part
-    return dq, dk, dv, db.reshape(-1, db.shape[-1])
+    return dq, dk, dv, whole_bias_gradient(problem, saved.parts, sums)
 
 
 def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Saved, **settings: Any) -> Any:

@@ -100,7 +100,7 @@ class Embedding(Module):
     dim
         The length of a row.
     rng
-        Draws the table, from the normal distribution.
+        Draws the table, from the normal distribution; None leaves it at zero, for one that will be loaded.
     std
         Its deviation.
     dtype
@@ -120,12 +120,13 @@ class Embedding(Module):
     """
 
     def __init__(
-        self, n: int, dim: int, *, rng: np.random.Generator, std: float | int = 1.0, dtype: Any = np.float32
+        self, n: int, dim: int, *, rng: np.random.Generator | None, std: float | int = 1.0, dtype: Any = np.float32
     ) -> None:
         super().__init__()
         if n < 1 or dim < 1:
             raise ValueError(f"a table has at least one row and one column, got {n} and {dim}")
-        self.weight = Parameter((rng.normal(size=(n, dim)) * std).astype(dtype))
+        drawn = np.zeros((n, dim), dtype) if rng is None else rng.normal(size=(n, dim)) * std
+        self.weight = Parameter(drawn.astype(dtype, copy=False))
 
     def forward(self, ids: Integer[np.ndarray, "..."]) -> Any:
         """

@@ -185,7 +185,7 @@ class Linear(Module):
     n_in, n_out
         How many numbers come in and go out.
     rng
-        Draws the weights.
+        Draws the weights; None leaves them at zero, for weights that will be loaded.
     bias
         Whether there are biases; they begin at zero.
     gain
@@ -217,7 +217,7 @@ class Linear(Module):
         n_in: int,
         n_out: int,
         *,
-        rng: np.random.Generator,
+        rng: np.random.Generator | None,
         bias: bool = True,
         gain: float | int = 1.0,
         dtype: Any = np.float32,
@@ -225,7 +225,10 @@ class Linear(Module):
         super().__init__()
         if n_in < 1 or n_out < 1:
             raise ValueError(f"a linear layer has at least one input and one output, got {n_in} and {n_out}")
-        self.weight = Parameter((rng.normal(size=(n_out, n_in)) * (gain / n_in**0.5)).astype(dtype))
+        if rng is None:
+            self.weight = Parameter(np.zeros((n_out, n_in), dtype))
+        else:
+            self.weight = Parameter((rng.normal(size=(n_out, n_in)) * (gain / n_in**0.5)).astype(dtype))
         self.bias = Parameter(np.zeros(n_out, dtype)) if bias else None
 
     def forward(self, x: Operand) -> Any:
