@@ -28,9 +28,10 @@ def render() -> str:
     picture = attention_svg(allowed, positions, title="Which keys a query may look at, by position", heads=list(MASKS))
     rows = []
     for (name, (_, code)), pairs in zip(MASKS.items(), allowed, strict=True):
-        cells = [f"<code>{escape(code)}</code>", int(pairs.sum()), *(int(pairs[i].sum()) for i in (0, 4, 7))]
-        rows.append(f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    heads = ["mask", "written as", f"pairs of {T * T}", "keys of query 0", "of query 4", "of query 7"]
+        cells = [int(pairs.sum()), *(int(pairs[i].sum()) for i in (0, 4, 7))]
+        first = f'<th scope="row">{name}<br/><code>{escape(code)}</code></th>'
+        rows.append(f"<tr>{first}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    heads = ["mask, and how it is written", f"pairs of {T * T}", *(f"keys of<br/>query {i}" for i in (0, 4, 7))]
     head = "".join(f'<th scope="col">{each}</th>' for each in heads)
     caption = f"How many keys each of {T} queries may look at"
     table = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"

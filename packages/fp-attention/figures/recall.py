@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import sys
+import textwrap
 from dataclasses import asdict, replace
 from html import escape
 from pathlib import Path
@@ -94,7 +95,7 @@ def shares(row: Results, i: int) -> str:
     if None in found:
         return "cannot"
     low, high = f"{min(found):.3f}", f"{max(found):.3f}"
-    return f"{np.mean(found):.3f}" + (f" ({low} to {high})" if low != high else "")
+    return f"{np.mean(found):.3f}" + (f"<br/><small>{low} to {high}</small>" if low != high else "")
 
 
 def table(caption: str, names: list[str], results: Results) -> str:
@@ -104,16 +105,17 @@ def table(caption: str, names: list[str], results: Results) -> str:
         steps = sorted({n or math.inf for n in row["steps"]})
         told = [f"{n:,}" if n < math.inf else "never" for n in steps[:1] + steps[1:][-1:]]
         cells = [shares(row, i) for i in range(len(LENGTHS))]
-        cells += [" to ".join(told), f"{row['settings']['steps']:,}", f"{row['settings']['rate']:g}"]
-        cells += [f"{row['parameters']:,}", f"{np.median(row['seconds']):.0f}"]
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    heads = ["", *(f"{n} pairs" for n in LENGTHS), "steps to 90%", "steps", "rate", "parameters", "seconds"]
+        cells += [" to<br/>".join(told), f"{row['settings']['rate']:g}"]
+        cells += [f"{row['parameters']:,}<br/><small>{np.median(row['seconds']):.0f} s</small>"]
+        first = "<br/>".join(textwrap.wrap(escape(name), 20))
+        rows.append(f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
+    heads = ["", *(f"{n} pairs" for n in LENGTHS), "steps<br/>to 90%", "rate", "numbers,<br/>time"]
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def render() -> str:
-    """The maps and two tables."""
+    """The maps, how all was measured, and two tables."""
     results = json.loads(KEPT.read_text(encoding="utf-8"))
     shown = results["shown"]
     labels = [label(token) for token in shown["ids"]]
@@ -125,20 +127,21 @@ def render() -> str:
         heads=["layer 1: the token before", "layer 2: the match"],
     )
     settings = results["rows"]["attention, 2 layers"]["settings"]
-    who = (
+    about = (
         f"Share of right answers in new texts, mean of {len(SEEDS)} seeds with the least and the largest. Trained on "
         f"texts of {settings['pairs']} pairs from {settings['n_keys']} keys and {settings['n_values']} values, "
-        f"{settings['batch_size']} a step, all new. Who knows the values of a text and guesses is right on one of 8, "
-        "of 16, of 32. Attention has relative biases and one head where nothing else is said. How far a model had come "
-        "was measured every 50 steps. Rates were chosen on seed 0. Attention does nearly as well at 0.5 and 2, and at 4"
-        " does not carry as far; the LSTM was tried at 1, 4, 8 and 16; the perceptron that sees all was no better at "
-        "0.5, 1 and 4. In two layers the first gives "
+        f"{settings['batch_size']} a step, all new, in {settings['steps']:,} steps. Who knows the values of a text and "
+        "guesses is right on one of 8, of 16, of 32. Attention has relative biases and one head where nothing else is "
+        "said. How far a model had come was measured every 50 steps. Rates were chosen on seed 0. Attention does "
+        "nearly as well at 0.5 and 2, and at 4 does not carry as far; the LSTM was tried at 1, 4, 8 and 16; the "
+        "perceptron that sees all was no better at 0.5, 1 and 4. In two layers the first gives "
         f"{shown['previous']:.0%} of a value's weight to the key before it, and the second {shown['match']:.0%} of a "
-        f"question's to the answer, in texts of 8 pairs. Seconds are the median. Measured on {escape(results['date'])} "
-        f"({escape(results['machine'])}), one thread, beside other work"
+        "question's to the answer, in texts of 8 pairs. Numbers are those that are trained, and the time is the "
+        f"median. Measured on {escape(results['date'])} ({escape(results['machine'])}), one thread, beside other work."
     )
-    how = "Two layers of two heads with each kind of positions, trained on 8 pairs, otherwise as above"
-    return picture + table(who, list(MODELS), results) + table(how, list(POSITIONS), results)
+    who = "Share of right answers, by model"
+    how = "The same with each kind of positions, in two layers of two heads"
+    return f"{picture}<p>{about}</p>{table(who, list(MODELS), results)}{table(how, list(POSITIONS), results)}"
 
 
 def main(words: list[str]) -> None:

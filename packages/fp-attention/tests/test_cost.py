@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from fp_attention import _strips, scaled_dot, tiled
 from fp_attention.cost import (
     attention_flops,
     attention_memory,
@@ -14,7 +15,9 @@ from fp_attention.cost import (
     mlp_flops,
 )
 from fp_attention.masks import Causal, First, Padding, SlidingWindow
+from fp_autograd import Tensor
 
+STACKED = _strips.stacked
 VIEWS = [None, Causal(), SlidingWindow(1), SlidingWindow(2), SlidingWindow(9), Causal() | First(3)]
 
 
@@ -171,42 +174,46 @@ def test_heads_that_do_not_fill_the_width_and_gated_networks():
             assert crossover(7, 4, 2, D, hidden=hidden, matrices=matrices, causal=causal) == least
 
 
+class Products(np.ndarray):
+    """An array that counts the flops of the products that it or anything made of it is a factor of."""
+
+    flops = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        plain = [x.view(np.ndarray) if isinstance(x, Products) else x for x in inputs]
+        if out is not None:
+            options["out"] = tuple(x.view(np.ndarray) if isinstance(x, Products) else x for x in out)
+        result = getattr(ufunc, method)(*plain, **options)
+        if ufunc is np.matmul:
+            Products.flops += 2 * result.size * plain[0].shape[-1]
+        if out is not None:
+            return out[0]
+        return result.view(Products) if isinstance(result, np.ndarray) else result
+
+
 @pytest.mark.claim("attention.backward-flops")
-def test_backward_is_four_products_or_five():
-    """Products that count themselves, with the gradients checked against the forward's slope along a direction."""
-    T, D = 5, 3
-    rng = np.random.default_rng(1)
-    Q, K, V, dY, tQ, tK, tV = rng.normal(size=(7, T, D))
-    work = 0
-
-    def product(X, Y):
-        nonlocal work
-        work += 2 * X.shape[0] * X.shape[1] * Y.shape[1]
-        return X @ Y
-
-    def weights(S):
-        return np.exp(S) / np.exp(S).sum(axis=1, keepdims=True)
-
-    def forward(Q, K, V):
-        return product(weights(product(Q, K.T)), V)
-
-    forward(Q, K, V)
-    once = work
-    f = attention_flops(T, D, 1)
-    assert once == f.scores + f.values == 4 * T * T * D
-    P = weights(Q @ K.T)
-    for again in (False, True):
-        work = 0
-        if again:
-            P = weights(product(Q, K.T))
-        dP, dV = product(dY, V.T), product(P.T, dY)
-        dS = P * (dP - (P * dP).sum(axis=1, keepdims=True))
-        dQ, dK = product(dS, K), product(dS.T, Q)
-        assert work == (10 if again else 8) * T * T * D == (2.5 if again else 2) * once
-    h = 1e-5
-    slope = (dY * (forward(Q + h * tQ, K + h * tK, V + h * tV) - forward(Q - h * tQ, K - h * tK, V - h * tV))).sum()
-    # central difference: h**2 times third derivatives of order 100, and rounding 1e-16 / h
-    assert (dQ * tQ + dK * tK + dV * tV).sum() == pytest.approx(slope / (2 * h), rel=1e-6)
+@pytest.mark.parametrize(("kernel", "again"), [(scaled_dot, False), (tiled, True)], ids=["kept", "computed again"])
+@pytest.mark.parametrize("view", [None, Causal()])
+def test_backward_is_four_products_or_five(kernel, again, view, monkeypatch):
+    """The kernels at work: their products are of what the function that stacks heads returns, so that one is patched."""
+    for module in (_strips, kernel):
+        monkeypatch.setattr(module, "stacked", lambda *x, **options: STACKED(*x, **options).view(Products))
+    # strips of one query, so that nothing is computed but what the mask allows
+    if kernel is scaled_dot:
+        monkeypatch.setattr(kernel, "_rows", lambda *sizes: 1)
+    else:
+        monkeypatch.setattr(kernel, "ROWS", 1)
+    attend = tiled.tiled_attention if again else scaled_dot.scaled_dot_product_attention
+    H, T, D = 2, 7, 3
+    q, k, v = (Tensor(x, requires_grad=True) for x in np.random.default_rng(1).normal(size=(3, 1, H, T, D)))
+    f = attention_flops(T, H * D, H, mask=view)
+    Products.flops = 0
+    y = attend(q, k, v, mask=view)
+    once = Products.flops
+    y.backward(np.ones(y.shape))
+    assert once == f.scores + f.values
+    assert Products.flops - once == (2.5 if again else 2) * once
+    assert all(type(x.grad) is np.ndarray for x in (q, k, v))
 
 
 # --- memory and intensity

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from fp_attention.kv_cache import KVCache, cache_bytes, generation_work
 from fp_attention.masks import Causal, First, SlidingWindow
+from fp_attention.multihead import MultiHeadAttention
+from fp_attention.rotary import RoPE
+from fp_attention.scaled_dot import scaled_dot_product_attention
 from fp_autograd import Tensor, no_grad
 
 B, HKV, D, DV = 2, 3, 5, 7
@@ -411,62 +414,103 @@ def test_positions_added_to_the_input_do_not_survive_a_shift():
     assert weights(full, 3) == [0, 3, 6]  # counted on
 
 
-def turned(x, t):
-    """RoPE of width two, one radian a position."""
-    c, s = np.cos(t), np.sin(t)
-    return np.stack([c * x[..., 0] - s * x[..., 1], s * x[..., 0] + c * x[..., 1]], -1)
+def layer_of(dim, positions, mask, seed=0):
+    """One key head for two query heads, in float64."""
+    rng = np.random.default_rng(seed)
+    return MultiHeadAttention(dim, 2, n_kv_heads=1, positions=positions, mask=mask, rng=rng, dtype=np.float64)
+
+
+def after_dropping(layer, cache, dropped, x, position):
+    """The output at one more token `x`, when the oldest tokens of a cache of all have been dropped."""
+    n, D = cache.length, layer.d_head
+
+    def heads(projection, at):
+        rows = projection(x).reshape((1, 1, -1, D)).swapaxes(1, 2)
+        return rows if projection is layer.v_proj else layer.positions.on_heads(rows, np.array([at]))
+
+    k, v = heads(layer.k_proj, position), heads(layer.v_proj, position)
+    keys, values, _ = cache.append(k, v)
+    left = slice(dropped, None)
+    kept = np.arange(n + 1)[left]
+    y = scaled_dot_product_attention(
+        heads(layer.q_proj, position), keys[:, :, left], values[:, :, left], mask=Causal(), start=n, key_positions=kept
+    )
+    return layer.o_proj(y.swapaxes(1, 2).reshape((1, 1, 2 * D)))
 
 
 @pytest.mark.claim("attention.cache-shift")
 def test_rotary_scores_survive_a_shift_in_one_layer():
-    rng = np.random.default_rng(1)
-    q, k, v = rng.normal(size=(3, 9, 2))
-    mask = SlidingWindow(4)
-    full = KVCache(1, 1, 2, 9, window=4, dtype=np.float64)
-
-    def result(cache, i, position):
-        at = np.array([position])
-        keys, values, j = cache.append(turned(k[i : i + 1], at)[None, None], v[None, None, i : i + 1])
-        scores = turned(q[i : i + 1], at) @ keys[0, 0].T
-        return softmax(np.where(mask.allowed(at[:, None], j[None, :]), scores, -np.inf)) @ values[0, 0]
-
-    counted_on = [result(full, i, i) for i in range(9)]
-    for first in range(1, 9):
-        short = KVCache(1, 1, 2, 9, dtype=np.float64)
-        for i in range(first, 9):
-            from_scratch = result(short, i, i - first)
-            if i - first >= 3:  # the windows lie within the shortened text
-                # two rotations by other angles round differently
-                np.testing.assert_allclose(from_scratch, counted_on[i], rtol=1e-13, atol=1e-14)
+    x = np.random.default_rng(1).normal(size=(1, 9, 8))
+    causal, window = (layer_of(8, RoPE(4), mask) for mask in (Causal(), SlidingWindow(4)))
+    with no_grad():
+        for n, m in itertools.combinations(range(1, 9), 2):  # m tokens seen, the oldest n of them dropped
+            shortened = causal(x[:, n : m + 1]).data[:, -1:]
+            for position in (m, m - n):
+                cache = causal.new_cache(1, 9)
+                causal(x[:, :m], cache=cache)
+                got = after_dropping(causal, cache, n, x[:, m : m + 1], position).data
+                # turns by other angles round differently; renumbered, it is another result
+                assert np.allclose(got, shortened, rtol=1e-12, atol=1e-13) == (position == m)
+        # a cache that drops by itself, and every shortened text that holds the windows
+        cache = window.new_cache(1, 9, window=4)
+        counted_on = [window(x[:, t : t + 1], cache=cache).data for t in range(9)]
+        for first in range(1, 6):
+            for t, y in enumerate(np.moveaxis(window(x[:, first:]).data, 1, 0)[3:], first + 3):
+                np.testing.assert_allclose(y[None], counted_on[t], rtol=1e-12, atol=1e-13)
     # values are not turned; if they were, the shift would show
-    assert np.abs(turned(counted_on[5], 5) - turned(counted_on[5], 4)).max() > 0.01
+    rope, at = RoPE(8), counted_on[5][0]
+    assert np.abs(rope.on_heads(at, np.array([5])) - rope.on_heads(at, np.array([4]))).max() > 0.01
 
 
 @pytest.mark.claim("attention.cache-shift")
-def test_two_layers_remember_what_was_dropped():
-    """The example of the proof. Scores are zero, so results are means, and these numbers are exact."""
+@pytest.mark.parametrize("positions", [None, RoPE(2)], ids=["no positions", "RoPE"])
+def test_two_layers_remember_what_was_dropped(positions):
+    """The example of the proof in two layers: scores are zero, so results are means, and these numbers are exact."""
+    x = np.array([[[6.0, 0], [0, 0], [0, 0]]])
 
-    def run(texts, drop_after=None):
-        first, second = [], []  # values kept in each layer
-        for t, x in enumerate(texts):
-            if t == drop_after:
-                del first[0], second[0]
-            first.append(x)
-            second.append(sum(first) / len(first))
-            y = sum(second) / len(second)
-        return y
+    def network(mask):
+        layers = []
+        for _ in range(2):
+            layer = MultiHeadAttention(
+                2, 1, positions=positions, mask=mask, rng=np.random.default_rng(0), dtype=np.float64
+            )
+            for name, weight in (("q_proj", 0), ("k_proj", 0), ("v_proj", 1), ("o_proj", 1)):
+                getattr(layer, name).weight.data[...] = weight * np.eye(2)
+            layers.append(layer)
+        return layers
 
-    assert run([6, 0, 0], drop_after=2) == 1.5
-    assert run([0, 0]) == 0
-    # the same with caches that drop by themselves, and turned keys, in one network
-    caches = [KVCache(1, 1, 2, 8, window=2) for _ in range(2)]
-    zero = np.zeros((1, 1, 1, 2), np.float32)
-    for t, x in enumerate([6, 0, 0]):
-        row = np.array([x, 0], np.float32).reshape(1, 1, 1, 2)
-        for cache in caches:
-            keys, values, _ = cache.append(turned(zero, t).astype(np.float32), row)
-            row = softmax(turned(zero, t) @ keys.swapaxes(2, 3)).astype(np.float32) @ values
-    assert row.ravel().tolist() == [1.5, 0]
+    def rows(layers, x, caches=(None, None)):
+        for layer, cache in zip(layers, caches, strict=True):
+            x = layer(x, cache=cache)
+        return x.data[0, -1].tolist()
+
+    with no_grad():
+        layers = network(Causal())
+        assert rows(layers, x[:, 1:]) == [0, 0]  # the shortened text
+        full = [layer.new_cache(1, 3) for layer in layers]
+        rows(layers, x[:, :2], full)
+        left = [layer.new_cache(1, 3) for layer in layers]
+        for old, new in zip(full, left, strict=True):  # renumbered
+            keys, values, _ = old.append(*np.zeros((2, 1, 1, 0, 2)))
+            new.append(keys[:, :, 1:], values[:, :, 1:])
+        assert rows(layers, x[:, 2:], left) == [1.5, 0]
+        # counted on, by caches that drop by themselves
+        layers = network(SlidingWindow(2))
+        windows = [layer.new_cache(1, 3, window=2) for layer in layers]
+        assert [rows(layers, x[:, t : t + 1], windows) for t in range(3)] == [[6, 0], [4.5, 0], [1.5, 0]]
+
+
+@pytest.mark.claim("attention.cache-shift")
+def test_two_layers_with_any_weights_do_not_give_the_shortened_text():
+    x = np.random.default_rng(2).normal(size=(1, 9, 8))
+    first, second = (layer_of(8, RoPE(4), Causal(), seed) for seed in (3, 4))
+    with no_grad():
+        caches = [layer.new_cache(1, 9) for layer in (first, second)]
+        second(first(x[:, :8], cache=caches[0]), cache=caches[1])
+        h = after_dropping(first, caches[0], 3, x[:, 8:], 8)
+        np.testing.assert_allclose(h.data, first(x[:, 3:]).data[:, -1:], rtol=1e-12, atol=1e-13)  # one layer does
+        y = after_dropping(second, caches[1], 3, h, 8)
+        assert np.abs(y.data - second(first(x[:, 3:])).data[:, -1:]).max() > 1e-3
 
 
 # --- bad input

@@ -98,7 +98,8 @@ def test_each_cell_has_its_number_and_its_darkness(H):
         assert told == [f"{shown[r]} → {keys[c]}: {weights[r, c]:.3f}" for r, c in np.ndindex(4, 5)]
         for box, weight in zip(cells, weights.ravel(), strict=True):
             if weight:
-                assert float(box.get("fill-opacity")) == pytest.approx(weight / P.max(), abs=6e-4)  # three digits
+                tint = 0.08 + 0.92 * weight / P.max()
+                assert float(box.get("fill-opacity")) == pytest.approx(tint, abs=6e-4)  # three digits
             else:
                 assert box.get("class") == "zero" and box.get("fill-opacity") is None
         places = np.array([(float(box.get("x")), float(box.get("y"))) for box in cells]).reshape(4, 5, 2)
@@ -140,10 +141,19 @@ def test_a_mask_and_a_scale():
     assert [float(box.get("fill-opacity", 0)) for box in groups[0]] == mask.ravel().tolist()
     assert all("0.5" not in (text.text or "") for text in root.iter(f"{NS}text"))
     root, groups = boxes(attention_svg(np.array([[0.2, 0.3]]), ["q"], ["a", "b"], largest=0.4))
-    assert [box.get("fill-opacity") for box in groups[-1]] == ["0.500", "0.750"]
+    assert [box.get("fill-opacity") for box in groups[-1]] == ["0.540", "0.770"]
     assert "0.4" in [text.text for text in root.iter(f"{NS}text")], "the legend says what the darkest is"
     _, groups = boxes(attention_svg(np.array([[0.2, 0.3]]), ["q"], ["a", "b"], largest=0.1))
     assert [box.get("fill-opacity") for box in groups[-1]] == ["1.000", "1.000"]
+
+
+def test_the_smallest_weight_is_darker_than_none():
+    root, groups = boxes(attention_svg(np.array([[0.0, 1e-9, 0.5]]), ["q"], list("abc")))
+    none, least, _ = groups[-1]
+    assert none.get("class") == "zero" and ".zero { fill: var(--paper); }" in root.findtext(f"{NS}style")
+    assert float(least.get("fill-opacity")) >= 0.05  # which can be told from the paper
+    legend = [float(box.get("fill-opacity")) for box in next(root.iter(f"{NS}g")).iter(f"{NS}rect")]
+    np.testing.assert_allclose(legend, 0.08 + 0.92 * np.arange(1, 11) / 10, atol=6e-4)
 
 
 def test_the_same_text_for_the_same_weights_and_a_picture_in_notebooks():
@@ -177,6 +187,25 @@ def test_bad_weights(weights, rows, options, sentence):
 
 @pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(
+    ("rows", "options", "sentence"),
+    [
+        ([b"a"], {}, r"row_labels is a list of strings, got b'a' of type bytes in it: decode bytes"),
+        ([7], {}, r"got 7 of type int in it: decode bytes, and give str\(n\) for a number n"),
+        (np.array([7]), {}, r"row_labels is a list of strings, got .*7.* of type int64 in it"),
+        (b"a", {}, "row_labels is a list of strings, one for each, got b'a'"),
+        (None, {}, "row_labels is a list of strings, one for each, got None"),
+        (["a"], {"column_labels": [None]}, "column_labels is a list of strings, got None of type NoneType in it"),
+        (["a"], {"heads": [0]}, "heads is a list of strings, got 0 of type int in it"),
+        (["a"], {"title": None}, "the title is a string, got None of type NoneType; leave it out"),
+    ],
+)
+def test_bad_words(rows, options, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        attention_svg(np.ones((1, 1)), rows, **options)
+
+
+@pytest.mark.usefixtures("shapes_unchecked")
+@pytest.mark.parametrize(
     ("layers", "sentence"),
     [
         ([], "one layer or more, got none"),
@@ -200,5 +229,5 @@ def test_the_figure_of_the_masks():
     root = ET.fromstring(f"<figure>{module.render()}</figure>")
     svg, table = root.find(f"{NS}svg"), root.find("table")
     cells = [len([box for box in group if box.get("fill-opacity")]) for group in svg.iter(f"{NS}g")]
-    counted = [int(row[2].text) for row in table.find("tbody")]
+    counted = [int(row[1].text) for row in table.find("tbody")]
     assert cells == counted == [36, 21, 30, 39, 30, 17]  # by hand

@@ -306,7 +306,7 @@ def test_bad_calls(shapes_unchecked):
         (lambda: layer().new_cache(1, 5), "causal"),
         (lambda: m.new_cache(1, 5, window=3), "would drop"),
         (
-            lambda: layer(mask=SlidingWindow(3) & Padding(np.ones((1, 5), bool))).new_cache(1, 5, window=3),
+            lambda: layer(mask=SlidingWindow(3) & padding).new_cache(1, 5, window=3),
             "cannot be told",
         ),
         (lambda: layer()(x, cache=KVCache(2, 6, 2, 5, dtype=np.float64)), "causal"),

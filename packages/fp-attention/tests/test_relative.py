@@ -231,7 +231,29 @@ def test_a_relative_bias_starts_small_in_the_given_precision():
     assert list(layer.state_dict()) == ["weight"]
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_distances_of_every_type(causal):
+    """Those that cannot be negated as they are: unsigned ones, and the least of a signed type."""
+    for kind in (np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32):
+        d = np.array([np.iinfo(kind).min, 0, 1, 2, 100]).astype(kind)
+        wide = d.astype(np.int64)
+        np.testing.assert_array_equal(buckets(d, 8, 50, causal=causal), buckets(wide, 8, 50, causal=causal))
+        np.testing.assert_array_equal(ALiBi(3).on_scores(d), -np.outer(alibi_slopes(3), np.abs(wide)).astype(np.float32))
+    np.testing.assert_array_equal(buckets(np.array([0, 1, 2], np.uint8), 8, 50), 0)  # keys after the query
+
+
+def test_up_to_eight_heads_single_precision_holds_the_slopes():
+    for H in range(1, 40):
+        exact = (alibi_slopes(H).astype(np.float32) == alibi_slopes(H)).all()
+        assert exact == (H <= 8)
+
+
 def test_bad_input(shapes_unchecked):
+    for make in (alibi_slopes, ALiBi, lambda n: RelativeBias(n, rng=RNG)):
+        for n in (2.0, "2", None):
+            with pytest.raises(TypeError, match=f"the number of heads, is an integer, got {n!r} of type"):
+                make(n)
+    np.testing.assert_array_equal(alibi_slopes(np.int64(3)), alibi_slopes(3))
     for make in (alibi_slopes, ALiBi, lambda n: RelativeBias(n, rng=RNG)):
         with pytest.raises(ValueError, match="needs at least one, got 0"):
             make(0)

@@ -451,6 +451,24 @@ def test_bad_settings(shapes_unchecked):
         RoPE(2, scaling=NTK(2.0))
     with pytest.raises(NotImplementedError, match="define what becomes of them"):
         RoPE(4, scaling=Scaling())
+    for scaling in (Linear, {"type": "linear", "factor": 2.0}, 2.0, "yarn"):
+        with pytest.raises(TypeError, match=r"made by one of Linear, NTK, YaRN and Llama3, such as Linear\(4\.0\), got"):
+            RoPE(4, scaling=scaling)
+    for make in (Linear, NTK, lambda f: YaRN(f, 64), lambda f: Llama3(f, 1.0, 4.0, 64)):
+        for factor, kind in (("4", "str"), (None, "NoneType")):
+            with pytest.raises(TypeError, match=rf"factor of \w+ is a number, got '?\w+'? of type {kind}"):
+                make(factor)
+    with pytest.raises(TypeError, match="original_context of YaRN is a number, got '64' of type str"):
+        YaRN(2.0, "64")
+    for factor in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"queries and keys and is positive and finite, got {factor}"):
+            YaRN(2.0, 64, attention_factor=factor)
+
+        class Own(Linear):
+            attention_factor = factor
+
+        with pytest.raises(ValueError, match=f"queries and keys and is positive and finite, got {factor}"):
+            RoPE(4, scaling=Own(2.0))
 
 
 def test_bad_heads_and_positions(shapes_unchecked):

@@ -74,6 +74,7 @@ def test_queries_and_pairs_in_any_order(order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("n_heads", [1, 2, 3])
 def test_the_layer_and_a_stack(order, n_heads):
+    """The claim is about one head; the page says that several change nothing."""
     f, g, x = layer(3, n_heads), layer(4, n_heads), text(5)
     assert equivariance_error(f, x, order) < ROUNDING * 10  # three products with entries up to ten
     block = lambda x: np.tanh(x + f(x))  # noqa: E731

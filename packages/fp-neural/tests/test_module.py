@@ -5,6 +5,8 @@ import pytest
 
 from fp_autograd import Tensor, grad, gradcheck, hvp
 from fp_autograd.rules import tanh
+from fp_neural.activations import Tanh
+from fp_neural.layers import Linear, Sequential
 from fp_neural.module import Module, Parameter
 
 
@@ -225,3 +227,10 @@ def test_what_would_be_lost_in_silence_is_an_error():
 def test_what_it_looks_like():
     assert repr(Tied()) == ("Tied(\n  first: Scale(\n    factor: 2\n  )\n  second: Scale(\n    factor: 2\n  )\n)")
     assert repr(Module()) == "Module()"
+
+
+def test_modules_by_their_paths():
+    model = Sequential(Linear(2, 3, rng=np.random.default_rng(0)), Sequential(Tanh()))
+    named = dict(model.named_modules())
+    assert list(named) == ["", "layers.0", "layers.1", "layers.1.layers.0"]
+    assert list(named.values()) == list(model.modules())

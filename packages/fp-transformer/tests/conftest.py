@@ -8,7 +8,7 @@ settings.load_profile("repeatable")
 
 
 @pytest.fixture
-def unenforced():
+def shapes_unchecked():
     """Run-time shape checks answer before our own errors do, so they are off here."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield

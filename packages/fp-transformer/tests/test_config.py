@@ -182,14 +182,14 @@ def test_the_head_width_and_the_family():
         (GPT2, {"rope_base": 1e4}, "learns its positions, so rope_base must be 0"),
     ],
 )
-@pytest.mark.usefixtures("unenforced")
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_numbers_that_do_not_fit_together_are_refused(config, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         dataclasses.replace(config, **change)
 
 
 @pytest.mark.parametrize("size", [2.0, True, "2"])
-@pytest.mark.usefixtures("unenforced")
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_size_that_is_not_an_integer_is_refused(size):
     with pytest.raises(TypeError, match="n_layers must be an integer, got"):
         dataclasses.replace(LLAMA, n_layers=size)
@@ -236,14 +236,14 @@ def test_another_name_of_the_tanh_gelu_is_accepted():
     assert TransformerConfig.from_huggingface(GPT2.to_huggingface() | {"activation_function": "gelu_pytorch_tanh"})
 
 
-@pytest.mark.usefixtures("unenforced")
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_numpy_integers_are_sizes_and_become_plain_ones():
     config = dataclasses.replace(LLAMA, vocab_size=np.int64(11))
     assert type(config.vocab_size) is int
     assert json.dumps(config.to_huggingface())
 
 
-@pytest.mark.usefixtures("unenforced")
+@pytest.mark.usefixtures("shapes_unchecked")
 def test_a_dropout_that_is_not_a_number_is_refused():
     with pytest.raises(TypeError, match="dropout must be a number, got 'x'"):
         dataclasses.replace(GPT2, dropout="x")

@@ -29,17 +29,15 @@ $$
 \qquad \text{(E1)}
 $$
 
-**Proof.** *Projections.* Queries are a product of a $T \times C$ matrix with one of $C \times H D$: $2\, T C H D$. Keys
-and values take $2\, T C H_{kv} D$ each, and the output, $T \times H D$ times $H D \times C$, again $2\, T C H D$. The
-sum is $4\, T C D (H + H_{kv})$. *Scores.* Each pair of each head is a dot product of $D$ numbers: $2 D$. *Weights times
-values.* Each pair of each head adds a weight times a value of $D$ numbers to the output: $2 D$. *Softmax.* A row of $n$
-scores takes $n$ multiplications by the scale, $n - 1$ comparisons for the largest, $n$ subtractions, $n$ exponentials,
-$n - 1$ additions and $n$ divisions: $6 n - 2$. Summed over the $T$ rows of a head, the $n$ add up to $N$.
-$\blacksquare$
+**Proof.** The products are those of `attention.head-count`, each multiplication with its addition, here for any $D$ and
+$N$. *Projections.* Each weight is used once a position: $C H D$ weights for the queries, as many for the output, and
+$C H_{kv} D$ each for keys and values, so $2\, T \cdot 2\, C D (H + H_{kv})$. *Scores*, and *weights times values*. Each
+pair takes $D$ multiplications in each head for one and $D$ for the other: $2 D$ flops. *Softmax.* A row of $n$ scores
+takes $n$ multiplications by the scale, $n - 1$ comparisons for the largest, $n$ subtractions, $n$ exponentials, $n - 1$
+additions and $n$ divisions: $6 n - 2$. Summed over the $T$ rows of a head, the $n$ add up to $N$. $\blacksquare$
 
-These are twice the multiplications of `attention.head-count`, and the softmax. With $H D = C$ the number of heads is
-not in the two products with $N$, and is in the softmax alone. Shared key heads save projections and memory, but no work
-on pairs.
+With $H D = C$ the number of heads is not in the two products with $N$, and is in the softmax alone. Shared key heads
+save projections and memory, but no work on pairs.
 
 >>> from fp_attention.masks import Causal
 >>> print(attention_flops(1024, 768, 12, mask=Causal()))
@@ -93,9 +91,9 @@ A window makes the square a line again, $N \le w T$.
 $8\, N H D$. If the weights are not kept but computed again from $q$ and $k$, it takes two and a half times as much,
 $10\, N H D$.
 
-**Proof.** With the rows that a query may see, forward is $S = Q K^\top$ and $Y = P V$. By `autograd.matmul-rule`
-backward is $dP = dY\, V^\top$, $dV = P^\top dY$, $dQ = dS\, K$ and $dK = dS^\top Q$: four products, each with $D$
-multiplications and additions a pair. To have $P$ again, $S$ is computed once more, a fifth. $\blacksquare$
+**Proof.** By `attention.backward` the way back has four products where the way there has two: (E4), (E5) and the two
+of (E8). Each of the six has $D$ multiplications and additions for each pair in each head, so the four take
+$4 \cdot 2\, N H D$. To have $P$ again, (E1) there is computed once more, a fifth. $\blacksquare$
 
 ## Memory
 

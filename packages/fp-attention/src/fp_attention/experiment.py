@@ -83,7 +83,7 @@ $$
 The first is called a **previous-token head**, both together an **induction head**: what followed the last time follows
 again. Nothing in it depends on what the tokens are. To have the error $\varepsilon$ it suffices that
 
-$$\beta = \ln 3 (T - 1), \qquad \gamma = 2 \ln \frac{T - 1}{\varepsilon}, \qquad \text{(E4)}$$
+$$\beta = \ln \big( 3\, (T - 1) \big), \qquad \gamma = 2 \ln \frac{T - 1}{\varepsilon}, \qquad \text{(E4)}$$
 
 for then $\delta = \frac14$ and $\varepsilon$ is as in (E3): the scores grow with the logarithm of the length only. But
 they have to grow. With any fixed $\beta$ and $\gamma$ the bound (E3) is lost in texts that are long enough.
@@ -110,20 +110,20 @@ That is no better than to know all values and guess. Do positions help?
 **Claim** `attention.recall-one-head`. Let the scores at a question at place $t$ be
 
 $$
-z_c = a_c + \sum_{j \le t} P_j\, u_c(j, x_j), \qquad
+z_c = \alpha_c + \sum_{j \le t} P_j\, u_c(j, x_j), \qquad
 P_j = \frac{w(j, x_j)}{\sum_{l \le t} w(l, x_l)}, \qquad w > 0, \qquad \text{(E5)}
 $$
 
-with any numbers $a_c$ and any functions $w$ and $u_c$, which may depend on the question and on $t$. Take a text whose
-question is one of two keys of it, and the four texts that one gets by exchanging these two keys, or not, and their two
-values, or not. The model is right on three of them at most. It is right with probability $\frac34$ at most if texts of
-$n \ge 2$ pairs and a question are drawn evenly.
+with any numbers $\alpha_c$ and any functions $w$ and $u_c$, which may depend on the question and on $t$. Take a text
+whose question is one of two keys of it, and the four texts that one gets by exchanging these two keys, or not, and
+their two values, or not. The model is right on three of them at most. It is right with probability $\frac34$ at most if
+texts of $n \ge 2$ pairs and a question are drawn evenly.
 
 **Proof.** Let the keys be $a$, which is asked for, and $b$, their values first $x$ and $y$, and let $N = \sum_l w(l,
 x_l) > 0$. Where the model is right and the answer is $x$, $z_x > z_y$, which is
 
 $$
-0 < N (z_x - z_y) = \sum_j g(j, x_j), \qquad g(j, c) = w(j, c) \big( a_x - a_y + u_x(j, c) - u_y(j, c) \big),
+0 < N (z_x - z_y) = \sum_j g(j, x_j), \qquad g(j, c) = w(j, c) \big( \alpha_x - \alpha_y + u_x(j, c) - u_y(j, c) \big),
 $$
 
 and if the answer is $y$, the sum is below zero. The four texts differ in four places. Let $r$ be the sum of $g$ over
@@ -163,7 +163,7 @@ it is $a$, its score is $0$, that of its value is $\lambda$, and all others are 
 $\varepsilon = (2n + 1)\, e^{-\lambda}$. If it is not $a$, its score is $2 \lambda$ and all others are lower by
 $\lambda$ or more: it has the weight $1 - \varepsilon$ or more, and this head adds $\varepsilon$ at most to all scores
 together. So the answer has $1 - \varepsilon$ or more, and any other token $n \varepsilon$ or less, which is less for
-$\lambda > \ln (n + 1)(2n + 1)$. $\blacksquare$
+$\lambda > \ln \big( (n + 1)(2n + 1) \big)$. $\blacksquare$
 
 Such a layer knows its places, a head for each, and the next pair is beyond it. The two layers know the task, for any
 number of pairs.
@@ -179,8 +179,8 @@ Does gradient descent find such weights? Plain steps with clipping do, from rand
 <!-- figure: recall -->
 
 The maps are those of (E2): from every value the first layer looks at the key before it, and from a question the second
-layer looks at the answer. Nobody told it to. Keys have nothing to fetch, and in the first layer they look at the dot:
-weights sum to one and have to lie somewhere (`fp_attention.windows`).
+layer looks at the answer. Nobody told it to. Keys have nothing to fetch, and in the first layer most of them look at
+the dot: weights sum to one and have to lie somewhere (`fp_attention.windows`).
 
 *Who learns it.* Two layers do, in few steps. One layer stays where guessing among the values of the text would be;
 that it cannot be otherwise without positions is `attention.recall-order-free`, and that with positions a head for each
@@ -445,7 +445,7 @@ def constructed_heads(n_pairs: int, n_keys: int, n_values: int, scale: Real) -> 
     n_keys, n_values
         As in `recall_texts`.
     scale
-        $\lambda$; right on every text from $\ln (n + 1)(2n + 1)$ on.
+        $\lambda$; right on every text above $\ln \big( (n + 1)(2n + 1) \big)$.
 
     Returns
     -------

@@ -21,8 +21,9 @@ h_t \leftarrow f\big( h_t, t, \{ (j, k_j, v_j) : M_{tj} = 1 \} \big). \qquad \te
 
 The second is a **positionwise** layer: linear layers, activations, normalization of a row. The third is attention, with
 the keys $k_j$ and values $v_j$ of all its heads; they are functions of $h_j$ and $j$, as the query is of $h_t$ and $t$.
-All these functions differ from layer to layer, and a residual connection is a part of them. What they may not do is use
-anything else: no chance, so dropout is off; no mean over a batch; and not the length of the text.
+All these functions differ from layer to layer, and what many networks do with a layer, to add its input to its
+output (a *residual connection*), is a part of them. What they may not do is use anything else: no chance, so dropout
+is off; no mean over a batch; and not the length of the text.
 
 The third says what is needed of the tokens before to compute the row of a new one: their $k_j$ and $v_j$, in each
 attention layer, and nothing more. That these never change is what a causal mask makes sure of.
@@ -34,11 +35,11 @@ what the cache holds, at the positions that it has in the text and under the lay
 every row of every layer is what the network computes from the whole text at once, and also what it computes from any
 text that begins with the same tokens up to that row.
 
-**Proof.** *The rows of a text do not depend on what follows.* The first step of (E1) makes $h_t$ of $x_t$ and $t$.
-If in front of a layer $h_t$ depends on $x_0, \dots, x_t$ only, for every $t$, then the same is true behind it: of a
-positionwise layer as it looks at $h_t$ alone, of attention by `attention.causal-independence`, as its result at $t$
-depends on rows up to $t$ only, and these on tokens up to $t$ only. So all texts that begin with $x_0, \dots, x_t$ have
-the same $h_t$ in each layer, and the same keys and values at $t$. Call them the right ones.
+**Proof.** *The rows of a text do not depend on what follows.* As all masks are causal, the positions $0, \dots, t$
+look only at one another: they are closed in every layer, and the induction over layers in (1) of `attention.closed-set`
+says that the rows at these positions depend on $x_0, \dots, x_t$ only. It holds for (E1) too, whose layers use at $t$
+what stands at $t$, the number $t$, and the keys and values that $t$ looks at. So all texts that begin with
+$x_0, \dots, x_t$ have the same $h_t$ in each layer, and the same keys and values at $t$. Call them the right ones.
 
 *Chunks.* Let all caches hold the right keys and values of the tokens before a chunk, as they do before the first, when
 there are none. The first step of (E1) gives the right rows of the chunk. Suppose the rows in front of a layer are
@@ -86,10 +87,9 @@ $$a\, \frac{n (n + 1)}{2} + d\, \frac{n (n + 1) (n + 2)}{3} \qquad \text{against
 
 multiplications: of order $n^3 d$ and $n^2 d$. With the cache it is the same number if the tokens come in chunks.
 
-**Proof.** A text of $t$ tokens has $t$ rows, and by the mask the query at each of the positions $0, \dots, t - 1$ looks
-at one more key than the one before, the first at one: $1 + 2 + \dots + t = \frac{t (t + 1)}{2}$ pairs, since
-$\frac{t (t + 1)}{2} - \frac{(t - 1) t}{2} = t$ and the sum for $t = 0$ is zero. Without a cache step $t$ computes all
-of that, for $t = 1, \dots, n$. The rows add up to $\frac{n (n + 1)}{2}$, and the pairs to (E2), because
+**Proof.** A text of $t$ tokens has $t$ rows and $1 + 2 + \dots + t = \frac{t (t + 1)}{2}$ pairs
+(`attention.causal-strips`). Without a cache step $t$ computes all of that, for $t = 1, \dots, n$. The rows add up to
+$\frac{n (n + 1)}{2}$, which is the same sum, and the pairs to (E2), because
 
 $$
 \frac{t (t + 1) (t + 2)}{6} - \frac{(t - 1)\, t\, (t + 1)}{6} = \frac{t (t + 1)}{6}\, \big( (t + 2) - (t - 1) \big)
@@ -137,8 +137,8 @@ shortened text has.
 
 **Claim** `attention.cache-shift`. Drop the oldest $m$ tokens from every cache of a network.
 
-1. If positions are added to the input, the keys left are not those of the shortened text, and later weights need not
-   be either, whether positions are counted on or renumbered.
+1. If positions are added to the input, the keys left need not be those of the shortened text, nor need later weights
+   be those that it has, whether positions are counted on or renumbered.
 2. Take a layer in front of which each row depends on its own token alone, and in which positions enter only by RoPE
    turning queries and keys, and by a mask that depends on $t - j$. There what is left serves as it is: every later
    result is that of the shortened text, if positions are counted on.
@@ -233,7 +233,7 @@ commute with; by what factor that is less than the keys and values of its 128 he
 >>> round(2 * 128 * 128 / (512 + 64), 1)
 56.9
 
-Sinks are from G. Xiao and others (2024), who turn the keys at each step, by their places in the cache and not in the
+Sinks are from G. Xiao and others (2023), who turn the keys at each step, by their places in the cache and not in the
 text. Guessing ahead is from Y. Leviathan and others (2023). Texts of different lengths in a batch are filled up on the
 left, and `Padding` hides that: a cache has one `length` for all its texts.
 """

@@ -76,6 +76,7 @@ never hold the weights; `fp_attention.attention_weights` computes them.
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -100,7 +101,7 @@ STYLE = """
 .fp-attention .middle { text-anchor: middle; }
 .fp-attention .end { text-anchor: end; }
 .fp-attention .cells rect { fill: var(--accent); }
-.fp-attention .cells rect.zero { fill: var(--muted); fill-opacity: 0.1; }
+.fp-attention .cells rect.zero { fill: var(--paper); }
 .fp-attention .frame { fill: none; stroke: var(--muted); stroke-opacity: 0.5; }
 .fp-attention .cells rect:hover { stroke: var(--ink); stroke-width: 1.5px; }
 """
@@ -108,6 +109,7 @@ COLUMN, LINE = 7.9, 15.0  # width and height of a character of 13 px, rounded up
 MARGIN, HEAD, GAP, LEGEND = 16.0, 58.0, 26.0, 120.0
 WIDEST = 760.0  # of a row of heads
 SHRINK = 0.75  # a wide picture is made this much smaller to fit its page, and then it scrolls
+FAINTEST = 0.08  # the tint of a weight just above zero, which itself has none
 LONGEST = 16  # columns of a label
 MOST = 50_000  # cells in a picture
 
@@ -187,13 +189,15 @@ def attention_svg(
     -------
     SVG
         The same text for the same arguments; it follows the reader's setting, light or dark, and shows the number of
-        a cell under the pointer. Weights of exactly zero are grey.
+        a cell under the pointer. Weights of exactly zero are blank, all others are tinted.
 
     Raises
     ------
     ValueError
         If the weights are not a table or a stack of tables, a number is negative or not finite, labels or names are not
         one for each, or there are more cells than a page can show.
+    TypeError
+        If the title, a label or a name is no string.
 
     Examples
     --------
@@ -202,6 +206,8 @@ def attention_svg(
     True
     """
     P = np.asarray(weights, np.float64)
+    given = {"row_labels": row_labels, "column_labels": column_labels, "heads": heads}
+    _check_words(title, **{name: words for name, words in given.items() if words is not None or name == "row_labels"})
     _check(P, row_labels, row_labels if column_labels is None else column_labels, heads, largest)
     P = P if P.ndim == 3 else P[None]
     H, Tq, Tk = P.shape
@@ -247,6 +253,22 @@ def attention_svg(
     return SVG(ET.tostring(root, encoding="unicode"))
 
 
+def _check_words(title: Any, **labels: Any) -> None:
+    if not isinstance(title, str):
+        raise TypeError(
+            f"the title is a string, got {title!r} of type {type(title).__name__}; leave it out for `Attention`"
+        )
+    for name, words in labels.items():
+        if not isinstance(words, Sequence | np.ndarray) or isinstance(words, bytes):
+            raise TypeError(f"{name} is a list of strings, one for each, got {words!r:.80}")
+        for word in words:
+            if not isinstance(word, str):
+                raise TypeError(
+                    f"{name} is a list of strings, got {word!r:.80} of type {type(word).__name__} in it: decode bytes, "
+                    "and give str(n) for a number n"
+                )
+
+
 def _check(
     P: np.ndarray, rows: Sequence[str], columns: Sequence[str], heads: Sequence[str] | None, largest: float | int | None
 ) -> None:
@@ -285,11 +307,16 @@ def _cells(
         for c in range(Tk):
             place = {"x": _px(x + c * cell), "y": _px(y + r * cell)} | size
             share = min(float(shares[r, c]), 1.0)
-            kind = {"fill-opacity": f"{share:.3f}"} if share else {"class": "zero"}
+            kind = {"fill-opacity": f"{_tint(share):.3f}"} if share else {"class": "zero"}
             box = ET.SubElement(group, "rect", place | kind)
             ET.SubElement(box, "title").text = f"{rows[r]} → {columns[c]}: {P[r, c]:.3f}"
     edge = {"x": _px(x - 1), "y": _px(y - 1), "width": _px(Tk * cell + 2 - air), "height": _px(Tq * cell + 2 - air)}
     ET.SubElement(root, "rect", {"class": "frame"} | edge)
+
+
+def _tint(share: float) -> float:
+    """How dark a weight is drawn that is this share of the darkest, more than none of it."""
+    return FAINTEST + (1 - FAINTEST) * share
 
 
 def _legend(root: ET.Element, x: float, top: float) -> None:
@@ -297,7 +324,7 @@ def _legend(root: ET.Element, x: float, top: float) -> None:
     group = ET.SubElement(root, "g", {"class": "cells"})
     for n in range(10):
         place = {"x": _px(x + 18 + n * LEGEND / 10), "y": "36", "width": _px(LEGEND / 10), "height": "12"}
-        ET.SubElement(group, "rect", place | {"fill-opacity": f"{(n + 1) / 10:.1f}"})
+        ET.SubElement(group, "rect", place | {"fill-opacity": f"{_tint((n + 1) / 10):.3f}"})
     _text(root, x + 24 + LEGEND, 42.0, f"{top:.2g}", "note")
 
 

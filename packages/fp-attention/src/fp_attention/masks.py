@@ -227,8 +227,9 @@ a large negative number, returns the mean of all values, by (2) of `attention.em
 
 Fast kernels skip tiles: FlashAttention those above the diagonal and outside of a window, and in its form for texts of
 several lengths, those between different documents; PyTorch's FlexAttention classifies the tiles of any mask that is
-given as a function of positions, as `tiles` does, but by evaluating it. Prefix masks are those of T5's and PaLM's
-prefix language models. Documents packed into one row are common in pretraining; many models let them see one another,
+given as a function of positions, as `tiles` does, but by evaluating it. Prefix masks are those of the prefix language
+models that T5's paper compares with others, of UL2 and U-PaLM (Y. Tay and others, 2022) and of PaliGemma (L. Beyer and
+others, 2024). Documents packed into one row are common in pretraining; many models let them see one another,
 and Llama 3's does not, which its report found to matter little for ordinary texts and much for very long ones.
 Several guesses at how a text goes on, tried in one pass, make a mask that is a tree; `Dense` takes those.
 

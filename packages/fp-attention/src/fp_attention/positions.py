@@ -26,8 +26,8 @@ $$
 x_i \cdot M x_j + x_i \cdot M p_j + p_i \cdot M x_j + p_i \cdot M p_j. \qquad \text{(E1)}
 $$
 
-**Proof.** $W_q a \cdot W_k b = a \cdot W_q^\top W_k b = a \cdot M b$ (`autograd.transpose`). It is linear in $a$ and in
-$b$; insert $a = x_i + p_i$ and $b = x_j + p_j$. $\blacksquare$
+**Proof.** By `attention.bilinear-score` $W_q a \cdot W_k b = a \cdot M b$. It is linear in $a$ and in $b$; insert
+$a = x_i + p_i$ and $b = x_j + p_j$. $\blacksquare$
 
 Content looks for content, content for a position, a position for content, and a position for a position: all through
 one matrix $M$. The values $W_v (x_j + p_j)$ carry positions too, so later layers learn where a token stood.
@@ -142,7 +142,7 @@ Sinusoidal vectors are from A. Vaswani and others (2017), who found learned ones
 $\sqrt d$ before adding. Their code put all sines before all cosines, which is a permutation of coordinates that the
 next weights absorb, and spread the speeds so that the last is exactly $1 / b$. GPT-2 and BERT learn a table, of 1,024
 and 512 rows. In a network with a causal mask some order can be learned without any of this, since position $i$ sees
-$i + 1$ tokens; most large models since 2021 use what the next section builds.
+$i + 1$ tokens; most large models since 2023 use what the next section builds.
 """
 
 import math

@@ -80,29 +80,29 @@ largest exponent is $-\frac{4}{P}$ or less, and the smallest is that of $h = P$ 
 A model can learn the numbers. One for each distance is too many, as large distances are rare, and little depends on
 whether two tokens are 300 or 301 apart. So distances are put into **buckets**, fine near and coarse far.
 
-Let there be $n \ge 2$ buckets for the distances $x = 0, 1, 2, \dots$ back from the query, $e = \lfloor n / 2 \rfloor$
-of them exact, $l = n - e$ logarithmic, and let $M > e$ be the distance at which the last is surely reached:
+Let there be $n \ge 2$ buckets for the distances $x = 0, 1, 2, \dots$ back from the query, $u = \lfloor n / 2 \rfloor$
+of them exact, $l = n - u$ logarithmic, and let $M > u$ be the distance at which the last is surely reached:
 
 $$
-\operatorname{bucket}(x) = \begin{cases} x & \text{if } x < e, \\
-\min \Big( n - 1,\; e + \Big\lfloor l\, \dfrac{\ln (x / e)}{\ln (M / e)} \Big\rfloor \Big) & \text{if } x \ge e.
+\operatorname{bucket}(x) = \begin{cases} x & \text{if } x < u, \\
+\min \Big( n - 1,\; u + \Big\lfloor l\, \dfrac{\ln (x / u)}{\ln (M / u)} \Big\rfloor \Big) & \text{if } x \ge u.
 \end{cases} \qquad \text{(E4)}
 $$
 
-**Claim** `attention.bucket-edges`. Bucket $e + k$, $0 \le k < l$, begins at the least whole $x \ge e$ with
+**Claim** `attention.bucket-edges`. Bucket $u + k$, $0 \le k < l$, begins at the least whole $x \ge u$ with
 
-$$x^l \ge e^{l - k} M^k. \qquad \text{(E5)}$$
+$$x^l \ge u^{l - k} M^k. \qquad \text{(E5)}$$
 
 Every distance has exactly one bucket; farther ones have no lower bucket; all from $M$ on have the last. If
-$M \ge e\, (1 + \frac1e)^l$, each of the $n$ buckets holds some distance.
+$M \ge u\, (1 + \frac1u)^l$, each of the $n$ buckets holds some distance.
 
-**Proof.** (E4) gives each $x$ one bucket. For $x \ge e$, $\operatorname{bucket}(x) \ge e + k$ means
-$l \ln \frac{x}{e} \ge k \ln \frac{M}{e}$, for whole $k < l$, as $\ln \frac{M}{e} > 0$. Take exponentials:
-$\big( \frac{x}{e} \big)^l \ge \big( \frac{M}{e} \big)^k$, and multiply by $e^l$: this is (E5). It holds for all larger
-$x$ if it holds for one, so buckets do not fall from $e$ on; below $e$ they are $x$ itself, less than $e$, the bucket of
-$x = e$. For $x = M$ it holds with $k = l - 1$: $M^l \ge e M^{l-1}$, as $M > e$. Last, the exact buckets hold $x$ each.
-By (E5) the others begin at the least whole numbers that are at least $z_k = e \rho^k$ with $\rho = (M/e)^{1/l}$. The
-assumption is $\rho \ge 1 + \frac1e$, so $z_{k+1} - z_k = e \rho^k (\rho - 1) \ge \rho^k \ge 1$. Of two numbers at least
+**Proof.** (E4) gives each $x$ one bucket. For $x \ge u$, $\operatorname{bucket}(x) \ge u + k$ means
+$l \ln \frac{x}{u} \ge k \ln \frac{M}{u}$, for whole $k < l$, as $\ln \frac{M}{u} > 0$. Take exponentials:
+$\big( \frac{x}{u} \big)^l \ge \big( \frac{M}{u} \big)^k$, and multiply by $u^l$: this is (E5). It holds for all larger
+$x$ if it holds for one, so buckets do not fall from $u$ on; below $u$ they are $x$ itself, less than $u$, the bucket of
+$x = u$. For $x = M$ it holds with $k = l - 1$: $M^l \ge u M^{l-1}$, as $M > u$. Last, the exact buckets hold $x$ each.
+By (E5) the others begin at the least whole numbers that are at least $z_k = u \rho^k$ with $\rho = (M/u)^{1/l}$. The
+assumption is $\rho \ge 1 + \frac1u$, so $z_{k+1} - z_k = u \rho^k (\rho - 1) \ge \rho^k \ge 1$. Of two numbers at least
 $1$ apart the larger one is followed by a later whole number, so no two buckets begin together. $\blacksquare$
 
 `bucket_edges` decides (E5) in whole numbers, where rounding cannot put an edge into the wrong bucket:
@@ -173,12 +173,15 @@ def alibi_slopes(n_heads: int) -> Float[np.ndarray, " H"]:
     ------
     ValueError
         If there is no head.
+    TypeError
+        If the number of heads is no integer.
 
     Examples
     --------
     >>> alibi_slopes(8)[:3].tolist()
     [0.5, 0.25, 0.125]
     """
+    n_heads = _heads(n_heads)
     if n_heads < 1:
         raise ValueError(f"ALiBi has a slope for each head and needs at least one, got {n_heads}")
     P = 1 << (n_heads.bit_length() - 1)
@@ -230,12 +233,15 @@ class ALiBi(Positions):
     n_heads
         How many heads.
     dtype
-        Of the bias.
+        Of the bias. For up to eight heads the slopes are powers of two, which float32 holds exactly. For more heads it
+        rounds some: give float to layers of float64, so that they get all digits.
 
     Raises
     ------
     ValueError
         If there is no head.
+    TypeError
+        If the number of heads is no integer.
 
     Examples
     --------
@@ -250,6 +256,7 @@ class ALiBi(Positions):
 
     def on_scores(self, distances: Integer[np.ndarray, " n"]) -> Float[np.ndarray, "H n"]:
         """A number for each head and distance, of shape `(H, n)`."""
+        distances = distances.astype(np.int64)
         return (-self._slopes[:, None] * np.abs(distances) + 0.0).astype(self._dtype)  # + 0.0: no negative zeros
 
 
@@ -279,18 +286,18 @@ def bucket_edges(n_buckets: int, max_distance: int) -> list[int]:
     >>> bucket_edges(4, 100)
     [0, 1, 2, 15]
     """
-    e = n_buckets // 2
-    if n_buckets < 2 or max_distance <= e:
+    u = n_buckets // 2
+    if n_buckets < 2 or max_distance <= u:
         raise ValueError(
-            f"buckets need to be at least two, and the largest distance beyond the {max(e, 0)} exact ones, got "
+            f"buckets need to be at least two, and the largest distance beyond the {max(u, 0)} exact ones, got "
             f"{n_buckets} buckets and max_distance={max_distance}"
         )
-    l, edges = n_buckets - e, list(range(e))
+    l, edges = n_buckets - u, list(range(u))
     for k in range(l):
-        low, high = e, max_distance  # the edge lies in between: halve
+        low, high = u, max_distance  # the edge lies in between: halve
         while low < high:
             x = (low + high) // 2
-            low, high = (low, x) if x**l >= e ** (l - k) * max_distance**k else (x + 1, high)
+            low, high = (low, x) if x**l >= u ** (l - k) * max_distance**k else (x + 1, high)
         edges.append(low)
     return edges
 
@@ -341,6 +348,7 @@ def buckets(
     if distances.dtype.kind not in "iu":
         raise TypeError(f"distances are whole numbers, got {distances.dtype}: convert with .astype")
     edges = _edges(n_buckets if causal else n_buckets // 2, max_distance)
+    distances = distances.astype(np.int64)  # which can be negated: minus one is 255 in uint8
     back = np.maximum(-distances, 0) if causal else np.abs(distances)
     found = np.searchsorted(edges, back, side="right") - 1
     return found if causal else found + (distances > 0) * (n_buckets // 2)
@@ -372,6 +380,8 @@ class RelativeBias(Positions):
     ------
     ValueError
         If there is no head, or the buckets will not do.
+    TypeError
+        If the number of heads is no integer.
 
     Examples
     --------
@@ -392,6 +402,7 @@ class RelativeBias(Positions):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
+        n_heads = _heads(n_heads)
         if n_heads < 1:
             raise ValueError(f"a bias has a number for each head and needs at least one, got {n_heads}")
         self.max_distance, self.causal = max_distance, causal
@@ -402,3 +413,9 @@ class RelativeBias(Positions):
         """A number for each head and distance, of shape `(H, n)`."""
         n_buckets = self.weight.shape[0]
         return self.weight[buckets(distances, n_buckets, self.max_distance, causal=self.causal)].T
+
+
+def _heads(n: Any) -> int:
+    if not isinstance(n, int | np.integer):
+        raise TypeError(f"n_heads, the number of heads, is an integer, got {n!r} of type {type(n).__name__}")
+    return int(n)

@@ -105,9 +105,17 @@ $$
 | q \cdot R_n k | \le \max_{0 \le i < h} |c_i - c_{i + 1}|\; \sum_{j=1}^{h} |S_j(n)|. \qquad \text{(E4)}
 $$
 
-**Proof.** First (E3). With $c$ and $s$ for cosine and sine, $x \cdot R(a)\, y = x_1 (c y_1 - s y_2) + x_2 (s y_1 + c
-y_2) = c\, (x \cdot y) - s\, (x \wedge y)$, and $|c_i|^2 = (x_1 y_1 + x_2 y_2)^2 + (x_1 y_2 - x_2 y_1)^2 = (x_1^2 +
-x_2^2)(y_1^2 + y_2^2)$: the products $2\, x_1 y_1 x_2 y_2$ cancel. As $u(n \theta_i) = S_{i + 1} - S_i$ and $S_0 = 0$,
+**Proof.** First (E3), with $x$ and $y$ for $q^{(i)}$ and $k^{(i)}$ and $\varphi$ for the angle:
+
+$$
+\begin{aligned}
+x \cdot R(\varphi)\, y &= x_1 (y_1 \cos \varphi - y_2 \sin \varphi) + x_2 (y_1 \sin \varphi + y_2 \cos \varphi)
+  = (x \cdot y) \cos \varphi - (x \wedge y) \sin \varphi, \\
+|c_i|^2 &= (x_1 y_1 + x_2 y_2)^2 + (x_1 y_2 - x_2 y_1)^2 = (x_1^2 + x_2^2)(y_1^2 + y_2^2),
+\end{aligned}
+$$
+
+as the products $2\, x_1 y_1 x_2 y_2$ cancel. As $u(n \theta_i) = S_{i + 1} - S_i$ and $S_0 = 0$,
 
 $$
 \begin{aligned}
@@ -250,7 +258,7 @@ instead of float64, or in half precision, is a known source of differences betwe
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -316,9 +324,26 @@ class Scaling:
         raise NotImplementedError(f"{type(self).__name__} has no speeds: define what becomes of them")
 
 
+def _check_numbers(scaling: Any) -> None:
+    """That what a scaling is made of are numbers, as they are not in a file of settings that was read as text."""
+    for field in fields(scaling):
+        value = getattr(scaling, field.name)
+        if not (isinstance(value, Real | np.integer | np.floating) or (value is None and field.default is None)):
+            raise TypeError(
+                f"{field.name} of {type(scaling).__name__} is a number, got {value!r} of type {type(value).__name__}"
+            )
+
+
 def _check_factor(factor: Real) -> None:
     if not 1 <= factor < math.inf:
         raise ValueError(f"the factor says how many times longer texts may be, a finite number from 1 on, got {factor}")
+
+
+def _check_attention_factor(factor: Real | None) -> None:
+    if factor is not None and not 0 < factor < math.inf:
+        raise ValueError(
+            f"attention_factor multiplies queries and keys and is positive and finite, got {factor}; None leaves it out"
+        )
 
 
 @dataclass(frozen=True)
@@ -330,6 +355,8 @@ class Linear(Scaling):
     ------
     ValueError
         If the factor is below 1 or not finite; so for the other scalings.
+    TypeError
+        If it is no number; so for the other scalings and all that they take.
 
     Examples
     --------
@@ -341,6 +368,7 @@ class Linear(Scaling):
     """How many times longer texts may be."""
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         _check_factor(self.factor)
 
     def speeds(self, dim: int, base: Real) -> Speeds:
@@ -363,6 +391,7 @@ class NTK(Scaling):
     """How many times longer texts may be."""
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         _check_factor(self.factor)
 
     def speeds(self, dim: int, base: Real) -> Speeds:
@@ -399,6 +428,7 @@ class YaRN(Scaling):
     """Whether the ends of the blend are rounded outwards to whole planes."""
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         _check_factor(self.factor)
         if self.original_context < 1 or not 0 < self.beta_slow < self.beta_fast:
             raise ValueError(
@@ -407,6 +437,7 @@ class YaRN(Scaling):
             )
         if self.attention_factor is None:
             object.__setattr__(self, "attention_factor", 0.1 * math.log(self.factor) + 1)
+        _check_attention_factor(self.attention_factor)
 
     def speeds(self, dim: int, base: Real) -> Speeds:
         """The speeds of `dim / 2` planes, in radians a position."""
@@ -444,6 +475,7 @@ class Llama3(Scaling):
     """The length of texts in training."""
 
     def __post_init__(self) -> None:
+        _check_numbers(self)
         _check_factor(self.factor)
         if self.original_context < 1 or not 0 < self.low_freq_factor < self.high_freq_factor:
             raise ValueError(
@@ -572,7 +604,8 @@ class RoPE(Positions):
         If a head or the turned part of it has an odd width, or a setting is out of its range; when called, if the heads
         are not `d_head` wide, or positions are negative or not one for each token.
     TypeError
-        When called, if queries or keys are not of float32 or float64, or positions are not whole numbers.
+        If the scaling is none of these; when called, if queries or keys are not of float32 or float64, or positions are
+        not whole numbers.
 
     Examples
     --------
@@ -601,9 +634,15 @@ class RoPE(Positions):
             )
         if pairs not in ("halves", "neighbours"):
             raise ValueError(f"pairs of coordinates are 'halves' or 'neighbours', got {pairs!r}")
+        if not isinstance(scaling, Scaling | None):
+            raise TypeError(
+                f"scaling is None or made by one of Linear, NTK, YaRN and Llama3, such as Linear(4.0), got {scaling!r}"
+            )
         self.d_head, self.rotary_dim, self.base, self.pairs, self.scaling = d_head, r, base, pairs, scaling
+        factor = None if scaling is None else scaling.attention_factor
+        _check_attention_factor(factor)
         self._speeds = frequencies(r, base) if scaling is None else scaling.speeds(r, base)
-        self._factor = 1.0 if scaling is None else scaling.attention_factor or 1.0
+        self._factor = 1.0 if factor is None else factor
         self._tables: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
 
     @property

@@ -153,16 +153,21 @@ $$\mathbb{E}\, z_j p_j = \sum_i c q_i\, \mathbb{E}\, k_{ji} p_j = c^2 |q|^2\, \m
 
 Sum over $j$: as $\sum_j p_j (1 - p_j) = 1 - \sum_j p_j^2$, this is the equation in (E4).
 
-*The largest of $n$.* A weighted mean is at most the largest, $\sum_j p_j z_j \le M = \max_j z_j$. Let $\theta > 0$. By
-`markov.jensen` for $\ln$, and because $e^{\theta M}$ is one of the $e^{\theta z_j}$,
+*The largest of $n$.* A weighted mean is at most the largest, $\sum_j p_j z_j \le M = \max_j z_j$. Let $\theta > 0$. As
+$e^{\theta M}$ is one of the $e^{\theta z_j}$, and by `neural.gaussian-moments`,
 
 $$
-\theta\, \mathbb{E} M = \mathbb{E} \ln e^{\theta M} \le \ln \mathbb{E}\, e^{\theta M}
-  \le \ln \sum_j \mathbb{E}\, e^{\theta z_j} = \ln \big( n\, e^{\theta^2 c^2 |q|^2 / 2} \big)
-  = \ln n + \frac{\theta^2 c^2 |q|^2}{2},
+\mu = \mathbb{E}\, e^{\theta M} \le \sum_j \mathbb{E}\, e^{\theta z_j} = n\, e^{\theta^2 c^2 |q|^2 / 2}.
 $$
 
-the mean by `neural.gaussian-moments`. Divide by $\theta$ and choose $\theta = \frac{\sqrt{2 \ln n}}{c |q|}$: both
+By `markov.log-tangent` $\theta M - \ln \mu = \ln \frac{e^{\theta M}}{\mu} \le \frac{e^{\theta M}}{\mu} - 1$. The mean
+of the right side is $\frac{\mu}{\mu} - 1 = 0$, so
+
+$$
+\theta\, \mathbb{E} M \le \ln \mu \le \ln n + \frac{\theta^2 c^2 |q|^2}{2}.
+$$
+
+Divide by $\theta$ and choose $\theta = \frac{\sqrt{2 \ln n}}{c |q|}$: both
 terms are then $\frac12 \sqrt{2 \ln n}\; c\, |q|$, so $\mathbb{E} M \le \sqrt{2 \ln n}\; c\, |q|$. $\blacksquare$
 
 Coordinates of variance $1$ make $|q|$ about $\sqrt d$. Without a division $c = 1$, and the mean size of $H$ is at most

@@ -57,19 +57,25 @@ $\blacksquare$
 So a text that looks things up in another one, as a translation does in its source, would find the same in a shuffled
 source. A key must keep its value, and that is all.
 
-**Claim** `attention.permutation-equivariant`. Self-attention with any number of heads, with its projections, without a
-mask and without positions is equivariant. So is every stack of such layers with layers that treat rows on their own,
-sums of a layer's input and output included.
+In **self-attention** the rows of one $X$ ask each other: linear layers make queries, keys and values of it, and one
+more, $W_o$, is applied to what comes out.
 
-**Proof.** For each head the projections $Q(X) = X W_q^\top + 1 b_q^\top$, and $K(X)$ and $V(X)$ likewise, treat each
-row on its own: $Q(\Pi X) = \Pi Q(X)$ and so on, by `attention.row-by-row`. By `attention.order-of-keys` with $\Sigma =
-\Pi$, $A(\Pi Q(X), \Pi K(X), \Pi V(X)) = \Pi A(Q(X), K(X), V(X))$: the head is equivariant. The heads' outputs side by
-side are, by `attention.row-by-row`, and the output projection treats each row on its own. Stacks and sums are the
-second part of that claim. $\blacksquare$
+**Claim** `attention.permutation-equivariant`. Self-attention $f(X) = A(X W_q^\top, X W_k^\top, X W_v^\top)\, W_o^\top$,
+its linear layers with or without biases, without a mask and without positions, is equivariant. So is every stack of
+such layers with layers that treat rows on their own, sums of a layer's input and output included.
+
+**Proof.** The linear layers $Q(X) = X W_q^\top + 1 b_q^\top$, and $K(X)$ and $V(X)$ likewise, treat each row on its
+own: $Q(\Pi X) = \Pi Q(X)$ and so on, by `attention.row-by-row`. By `attention.order-of-keys` with $\Sigma = \Pi$,
+$A(\Pi Q(X), \Pi K(X), \Pi V(X)) = \Pi A(Q(X), K(X), V(X))$. The last linear layer treats each row of that on its own.
+Stacks and sums are the second part of `attention.row-by-row`. $\blacksquare$
+
+The next section has several heads in one layer, each with matrices of its own, and puts their outputs side by side
+before $W_o$. That changes nothing here: each head commutes with $\Pi$, and so does what is put side by side
+(`attention.row-by-row`).
 
 >>> rng = np.random.default_rng(0)
 >>> weights = [rng.normal(size=(8, 8)) / np.sqrt(8) for _ in range(4)]
->>> f = lambda x: self_attention(x, *weights, n_heads=2)
+>>> f = lambda x: self_attention(x, *weights)
 >>> equivariance_error(f, rng.normal(size=(5, 8)), [3, 1, 4, 0, 2]) < 1e-14
 True
 
@@ -125,7 +131,7 @@ is the mean of $X_0, \dots, X_i$. Take $X = I$, with $X_l = e_l$. Row $i$ of $f(
 \dots, e_{\pi(i)}$ and has $i + 1$ entries that are not zero. Row $i$ of $\Pi f(X)$ is that of $f(X)$ at $\pi(i)$, the
 mean of $e_0, \dots, e_{\pi(i)}$, and has $\pi(i) + 1$ of them. If $\pi(i) \ne i$, they differ. $\blacksquare$
 
->>> causal = lambda x: self_attention(x, *weights, n_heads=2, mask=Causal())
+>>> causal = lambda x: self_attention(x, *weights, mask=Causal())
 >>> one, other = outputs("dog bites man", causal), outputs("man bites dog", causal)
 >>> [bool(np.allclose(one[word], other[word])) for word in vectors]
 [False, False, False]
@@ -233,7 +239,7 @@ def self_attention(
     mask: Mask | None = None,
 ) -> Array:
     """
-    A self-attention layer with its projections, for one text and without positions.
+    Self-attention with its linear layers, for one text and without positions.
 
     `fp_attention.multihead` has the layer that trains; this is the one of the claims on this page.
 
@@ -242,11 +248,12 @@ def self_attention(
     x
         A row for each token.
     w_q, w_k, w_v
-        The projections; the first D of their rows belong to head 0, and so on.
+        The matrices that make queries, keys and values.
     w_o
-        The output projection.
+        The matrix that is applied to what comes out.
     n_heads
-        H, which divides the number of rows of the projections.
+        H, one by default. Several share the rows of the first three matrices evenly, head 0 the first ones, and their
+        outputs stand side by side before `w_o`.
     mask
         Who may look at whom; everyone by default.
 

@@ -150,6 +150,13 @@ class Module:
             if isinstance(part, Module):
                 yield from part.modules()
 
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module, whose path is empty, and all that it is made of, each with the path that leads to it."""
+        yield prefix, self
+        for name, part in self._parts():
+            if isinstance(part, Module):
+                yield from part.named_modules(f"{prefix}.{name}" if prefix else name)
+
     def _places(self, prefix: str = "") -> Iterator[tuple[str, "Module", str, Parameter | np.ndarray]]:
         """Each parameter and buffer, every time it occurs: its name, its owner, the attribute there, itself."""
         if "training" not in vars(self):

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from fp_transformer.checkpoint import save_model as save_model
     from fp_transformer.checkpoint import save_tensors as save_tensors
     from fp_transformer.config import TransformerConfig as TransformerConfig
+    from fp_transformer.model import Transformer as Transformer
 
 __all__ = ["config", "checkpoint"]  # the sections, in reading order: the chapter's page lists them
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _SECTION_OF = {
     "TransformerConfig": "config",
+    "Transformer": "model",
     "save_model": "checkpoint",
     "load_model": "checkpoint",
     "save_tensors": "checkpoint",

@@ -3,9 +3,11 @@ Checkpoints: a model on disk that is whole or absent, and never executes anythin
 
 Training for hours and losing the result to a full disk, a killed process or a power cut at the wrong moment is the
 dearest bug of all. This section writes a model as a directory that other programs open too, and proves what a reader
-can find there at any moment.
+can find there at any moment. It reads the directories that others wrote, large ones included, and believes nothing that
+they claim before it has been checked.
 
-You need: the configuration (`fp_transformer.config`), floating-point numbers (stage 2).
+You need: the configuration (`fp_transformer.config`), the model (`fp_transformer.model`), floating-point numbers
+(stage 2).
 
 ## What is written
 
@@ -15,7 +17,27 @@ You need: the configuration (`fp_transformer.config`), floating-point numbers (s
 | `model.safetensors` | the arrays in float32: a JSON header with names, shapes and offsets, then raw bytes |
 | `tokenizer.json` | how text becomes token ids, if a tokenizer was given |
 
-A safetensors file is data only. A pickle, which older checkpoints are, is a program that runs when it is opened.
+A safetensors file is data only. A pickle, which older checkpoints are (`pytorch_model.bin`, `.pt`), is a program that
+runs when it is opened; none is opened here.
+
+Large models come in several such files, **shards**, with an index that says which array is in which:
+
+| file | contents |
+| --- | --- |
+| `model.safetensors.index.json` | `weight_map`: the name of each array, and the name of its file |
+| `model-00001-of-00003-….safetensors` | the arrays of one shard |
+
+If both are there, `model.safetensors` is what counts, here and in transformers.
+
+**Claim** `transformer.shard-count`. Fill shards in order, beginning a new one when the next array would take the
+present one above $S$ bytes. A shard is larger than $S$ only if it is a single array, and for $M$ bytes in all there are
+fewer than $2 M / S + 1$ shards.
+
+**Proof.** An array joins a shard that is not empty only if both together have at most $S$ bytes, so a shard of two or
+more arrays has at most $S$. Let there be $n$ shards. The first array of shard $i + 1$ did not fit into shard $i$, so
+shards $i$ and $i + 1$ together exceed $S$. The pairs $(1, 2), (3, 4), \dots$ are $\lfloor n / 2 \rfloor$ in number and
+share no shard, so $\lfloor n / 2 \rfloor\, S < M$; if $n = 1$ this says $0 < M$. Then
+$n \le 2 \lfloor n / 2 \rfloor + 1 < 2 M / S + 1$. $\blacksquare$
 
 ## Whole or absent
 
@@ -23,14 +45,23 @@ A file that is being written is, for a while, half a file. So nothing is ever wr
 are written into a *staging* directory, each is flushed to the disk (`fsync`), and only then they get their names. What
 the operating system promises (POSIX), and all that is used below:
 
-- **(S1)** `rename` is atomic: at every moment, and after a crash, the target name refers to what it referred to before
-  or to what was renamed. An opened file stays what it was when it was opened, whatever happens to its name.
+- **(S1)** `rename` and `unlink` are atomic: at every moment, and after a crash, the name refers to what it referred to
+  before, or to what was renamed, or to nothing. An opened file stays what it was when it was opened, whatever happens
+  to its name.
 - **(S2)** After `fsync` of a file or a directory has returned, its contents survive a crash.
 
-**Claim** `transformer.save-atomic`. Let one process call `save_model` on a directory that is absent, or that holds a
-complete model of the same configuration. At every moment, and also after the process was killed or the machine has
-stopped, `load_model` finds what was there before (a model, or no directory) or the new model: never a mixture and
-never a part.
+Shards need one more idea, as there are many of them and only one name changes at a time. The name of a shard contains
+the first 64 bits of the SHA-256 hash of its bytes:
+
+- **(S3)** Two shards of one name hold the same bytes.
+
+That is true as long as nobody meets two different shards whose hashes begin alike, which would take billions of saves
+or malice.
+
+**Claim** `transformer.save-atomic`. Let one process call `save_model`, with or without shards, on a directory that is
+absent, or that holds a complete model of the same configuration, written by `save_model`. At every moment, and also
+after the process was killed or the machine has stopped, `load_model` finds what was there before (a model, or no
+directory) or the new model: never a mixture and never a part.
 
 **Proof.** Before the first `rename`, none of the files that `load_model` reads has been touched: the state is the old
 one. When it begins, all new files are complete, and by (S2) they stay complete through a crash.
@@ -38,18 +69,48 @@ one. When it begins, all new files are complete, and by (S2) they stay complete 
 *The directory is absent.* There is a single `rename`, of the whole staging directory. By (S1) the name refers to
 nothing before it, and to a directory with all files after it: two states.
 
-*The directory holds a model of the same configuration.* `config.json` says the same already and is left as it is.
-`load_model` reads two files: `config.json`, which does not change, and `model.safetensors`, which changes by one
-`rename`. By (S1) it opens the old file or the new one, and what it has opened stays what it was. Two states again; the
-renaming of `tokenizer.json` changes neither of the two files. $\blacksquare$
+*The directory holds a model of the same configuration.* `config.json` says the same already and is left as it is, so
+only the weights matter, and `load_model` finds them in this order: it opens `model.safetensors`; if there is none, it
+reads the index and opens the shards that it names, all before reading any; if one of those is missing, and the index
+is another by now or `model.safetensors` is there, it begins again. By (S1) what it has opened stays what it was.
 
-Two limits of the claim. The tokenizer's file is replaced by a `rename` of its own, so a crash between the two can
-leave the new one beside the old weights; training does not change the tokenizer. And one process at a time may save to
-a directory. If the directory exists without a `config.json`, that file is put there last: until then `load_model`
+*(a) The new model is one file.* It gets the name `model.safetensors` by one `rename`. Before it, the reader finds the
+old model, in one file or in shards. After it, it finds the new one. If the old one had shards, they and their index are
+removed after this `rename`; a reader that had read the index before and misses a shard begins again, and finds
+`model.safetensors`.
+
+*(b) The new model has shards, and so has the old one.* The new shards get their names first. A name that is new is in
+no index yet; a name that was there keeps its bytes, by (S3). So the old index names the old model, until by one
+`rename` the new index takes its place, which names the new one. Shards that the new index does not name are removed
+after that: a reader that still holds the old index has opened all of them or begins again.
+
+*(c) The new model has shards, and the old one is one file.* New shards and the new index get their names, and
+`model.safetensors` still counts. By one `unlink` it is gone, and the index counts.
+
+In each case one atomic step divides the moments at which the old model is found from those at which the new one is.
+The renaming of `tokenizer.json` changes none of these files. $\blacksquare$
+
+Three limits of the claim. The tokenizer's file is replaced by a `rename` of its own, so a crash between the two can
+leave the new one beside the old weights; training does not change the tokenizer. One process at a time may save to
+a directory. And a crash can leave files that no index names, or an index beside a `model.safetensors`: the next save
+removes them. If the directory exists without a `config.json`, that file is put there last: until then `load_model`
 refuses the directory.
 
 A directory whose `config.json` says something else is refused before anything is written: saving over another model is
 nearly always a mistake. If the disk fills up, the staging directory is removed and the error passes on.
+
+## Opened without being read
+
+A file of weights can be **mapped**: the operating system makes its bytes look like memory and reads a page of it when
+someone looks at it. `open_tensors` gives such arrays. They cost no memory of their own, so a model that is loaded from
+them, array by array into its parameters, is never in memory twice; and who wants one array of a large file reads that
+one.
+
+Everything that a header says is checked against the file before it is used: the header's length, that each array has
+a known type, that its offsets fit its shape, that arrays follow one another without gaps and overlaps and end where the
+file ends. So a small file cannot claim a large array. Shards have plain names in the directory itself; a name that
+leads out of it is refused. Symbolic links are followed, since the caches of Hugging Face consist of them, but what is
+not a regular file is refused unread.
 
 ## Half precision
 
@@ -72,42 +133,266 @@ $f = 0$, and not a number otherwise. $\blacksquare$
 So loading loses nothing. float16 has fewer exponent bits (5) and more of fraction (10); every one of its values is a
 float32 too, and NumPy's conversion finds it.
 
+## From arrays to a model
+
+The model's parameters have names of their own, the paths to them, such as `blocks.0.attention.q_proj.weight`. For Llama
+each is one array of the file. GPT-2 stores its matrices (in, out), so they are transposed, and computes queries, keys
+and values by one matrix:
+
+**Claim** `transformer.fused-qkv`. Let $A = (A_1 \mid A_2 \mid A_3)$ be `c_attn.weight`, cut into three matrices of
+$C \times C$, and $b = (b_1 \mid b_2 \mid b_3)$ its bias. Linear layers with weights $A_1^\top, A_2^\top, A_3^\top$ and
+biases $b_1, b_2, b_3$ compute, side by side, $x A + 1 b^\top$, and their cotangents, cut and put together in the same
+way, are those of $A$ and $b$.
+
+**Proof.** Let $X$ have the inputs as rows. Column $j$ of $X A$ is $X$ times column $j$ of $A$, and columns
+$(i - 1)\, C + 1$ to $i\, C$ are those of $A_i$: $X A = (X A_1 \mid X A_2 \mid X A_3)$. As $A_i = (A_i^\top)^\top$,
+the linear layer with the weights $A_i^\top$ computes $X A_i + 1 b_i^\top$. Let $G = (G_1 \mid G_2 \mid G_3)$ be the
+cotangent. That of $A$ is $X^\top G = (X^\top G_1 \mid X^\top G_2 \mid X^\top G_3)$ by `autograd.matmul-rule`, and
+that of $A_i^\top$ is $G_i^\top X = (X^\top G_i)^\top$ by `neural.linear-gradient`. Those of the biases are the sums of
+the rows of $G$ and of $G_i$. $\blacksquare$
+
+So nothing is approximated: the function is the same, and so is a step of training, up to the order in which sums are
+rounded.
+
+Files differ in what else they hold. The hub's GPT-2 leaves out the prefix `transformer.`, as its file is of the model
+without the output layer; old files carry constants as if they were weights (`attn.bias` is the causal mask,
+`rotary_emb.inv_freq` the rotary speeds), which are ignored by their names; a tied output layer is absent, or stored a
+second time, and then it must be equal. Everything else that is missing, unexpected or misshapen is refused, all of it
+in one list.
+
 ## In practice
 
-Large models are split over several files with an index, kept in 16 bits or fewer, and mapped into memory instead of
-read; that and the GGUF files of llama.cpp are not read here. Trainers of large models also write checkpoints from a
-background thread, and keep the last few. `save_tensors` and `load_tensors` carry any named arrays, for
-instance an optimizer's state.
+Large models are kept in 16 bits or fewer; this section writes float32. Files of llama.cpp are the subject of
+`fp_transformer.gguf_file`. Trainers of large models also write checkpoints from a background thread, and keep the last
+few. `save_tensors` and `load_tensors` carry any named arrays, for instance an optimizer's state. A mapped file must not
+be cut short while it is mapped: the operating system then ends the process that looks. Files written here are never
+changed in place.
 """
 
+import hashlib
 import json
+import math
+import mmap
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt16
-from safetensors import SafetensorError, deserialize, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from fp_transformer.config import TransformerConfig
 
-__all__ = ["save_model", "load_model", "save_tensors", "load_tensors", "load_metadata", "flush", "widen_bfloat16"]
+if TYPE_CHECKING:
+    from fp_transformer.model import Transformer
 
+__all__ = [  # the order of the page
+    "load",
+    "save",
+    "to_arrays",
+    "from_arrays",
+    "save_model",
+    "load_model",
+    "open_model",
+    "Stored",
+    "save_tensors",
+    "load_tensors",
+    "open_tensors",
+    "load_metadata",
+    "flush",
+    "widen_bfloat16",
+]
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _NUMPY = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BOOL": np.bool_,
     "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
     "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8,
 }  # fmt: skip
+_FLOATS = ("F32", "F16", "BF16")
+_HEADER = 100_000_000  # the most bytes that a header may have, as for the safetensors library
+_SHARD = re.compile(r"model-\d+-of-\d+(-[0-9a-f]{16})?\.safetensors")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_CONSTANTS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|rotary_emb\.(inv_freq|cos_cached|sin_cached))$")
 
 
 @runtime_checkable
 class _Tokenizer(Protocol):
     def save(self, path: Path, /) -> object: ...
+
+
+class Stored(Mapping[str, np.ndarray]):
+    """
+    Arrays in files by name. Each is fetched when it is asked for, and not kept.
+
+    Those of float32, float16 and the other types of NumPy are read-only views of a mapped file; what has to be
+    converted, such as bfloat16, becomes a new array.
+
+    Attributes
+    ----------
+    shapes : dict
+        Name to shape, known without fetching.
+    types : dict
+        Name to the type under which it is stored, such as `"BF16"`.
+    """
+
+    def __init__(self, entries: Mapping[str, "Entry"]) -> None:
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._entries[name].fetch()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self._entries.items()}
+
+    @property
+    def types(self) -> dict[str, str]:
+        return {name: entry.type for name, entry in self._entries.items()}
+
+    def renamed(self, names: Mapping[str, str]) -> "Stored":
+        """Some of the arrays under other names: new name to old."""
+        return Stored({new: self._entries[old] for new, old in names.items()})
+
+
+class Entry(NamedTuple):
+    """One array of `Stored`."""
+
+    type: str
+    shape: tuple[int, ...]
+    fetch: Callable[[], np.ndarray]
+
+
+def load(path: str | Path, *, dtype: Any = np.float32) -> "Transformer":
+    """
+    Load a model, whoever wrote it.
+
+    Parameters
+    ----------
+    path
+        A model directory of Hugging Face's layout, or a GGUF file (`fp_transformer.gguf_file`).
+    dtype
+        In which it will compute, float32 or float64.
+
+    Returns
+    -------
+    Transformer
+        In the mode for use (`eval`); `.train()` to train on.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, or a pickle; if the architecture is unknown; if weights do not fit.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fp_transformer.model import Transformer
+    >>> config = TransformerConfig.gpt2(vocab_size=11, context_length=8, n_layers=1, n_heads=2, d_model=6)
+    >>> model = Transformer(config, rng=np.random.default_rng(0)).eval()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(model, f"{folder}/model")
+    ...     again = load(f"{folder}/model")
+    >>> ids = np.array([[3, 1, 4]])
+    >>> bool((model(ids).data == again(ids).data).all())
+    True
+    """
+    from fp_transformer.model import Transformer
+
+    path = Path(path)
+    if path.is_file() and path.suffix == ".gguf":
+        from fp_transformer.gguf_file import read_gguf
+
+        config, arrays = read_gguf(path)
+    else:
+        config, arrays = open_model(path)
+    model = Transformer(config, dtype=dtype)
+    from_arrays(model, arrays)
+    return model.eval()
+
+
+def save(
+    model: "Transformer",
+    directory: str | Path,
+    tokenizer: _Tokenizer | None = None,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    shard_bytes: int | None = None,
+) -> None:
+    """
+    Write a model directory that transformers opens, whole or not at all.
+
+    Parameters
+    ----------
+    model
+        Its numbers are stored as float32.
+    directory, tokenizer, metadata, shard_bytes
+        As for `save_model`.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `save_model`.
+    """
+    save_model(directory, model.config, _views(model), tokenizer, metadata, shard_bytes=shard_bytes)
+
+
+def to_arrays(model: "Transformer") -> dict[str, np.ndarray]:
+    """
+    The model's numbers under Hugging Face's names and in its layouts.
+
+    Parameters
+    ----------
+    model
+        Of either family.
+
+    Returns
+    -------
+    dict
+        Name to a new array, exactly those of `config.parameter_shapes()`, in its order.
+
+    Raises
+    ------
+    ValueError
+        If the model has other parameters than its family, such as adapters.
+    """
+    return {name: np.array(array, order="C") for name, array in _views(model).items()}
+
+
+def from_arrays(model: "Transformer", arrays: Mapping[str, np.ndarray]) -> None:
+    """
+    Give a model its numbers; nothing changes if they do not fit.
+
+    Parameters
+    ----------
+    model
+        Of either family.
+    arrays
+        Exactly those of `config.parameter_shapes()`, of any floating-point type. They are copied one at a time.
+
+    Raises
+    ------
+    ValueError
+        If arrays are missing, unexpected, misshapen or not floating-point; all of them are listed.
+    """
+    parameters = _parameters(model)
+    check_parameters(model.config, _shapes(arrays), "the arrays", _no_floats(arrays))
+    for name, places, turned in _places(model.config):
+        parts = np.split(np.asarray(arrays[name]), len(places), axis=-1)
+        for place, part in zip(places, parts, strict=True):
+            parameters[place].data[...] = part.T if turned else part
 
 
 def save_model(
@@ -116,6 +401,8 @@ def save_model(
     parameters: Mapping[str, np.ndarray],
     tokenizer: _Tokenizer | None = None,
     metadata: Mapping[str, str] | None = None,
+    *,
+    shard_bytes: int | None = None,
 ) -> None:
     """
     Write a model directory, so that it is whole or absent at every moment (`transformer.save-atomic`).
@@ -132,21 +419,26 @@ def save_model(
     tokenizer
         Anything with a method `save(path)`, called with a path that ends in `tokenizer.json`.
     metadata
-        Strings for the header of `model.safetensors`.
+        Strings for the headers of the weights.
+    shard_bytes
+        Split the weights into files of at most so many bytes of numbers, if they have more; not split by default. A
+        single array that is larger has a file to itself.
 
     Raises
     ------
     ValueError
         If names or shapes do not fit the configuration (all of them are listed), or the directory holds another
-        model, or is not a directory. Nothing has been written then.
+        model, or is not a directory, or `shard_bytes` is not positive. Nothing has been written then.
     OSError
         If the disk is full or cannot be written. What was there is unchanged.
     """
     directory = Path(directory)
-    _check_parameters(config, {name: array.shape for name, array in parameters.items()}, "the parameters")
-    wrong = [f"{name} ({array.dtype})" for name, array in parameters.items() if array.dtype.kind != "f"]
+    if shard_bytes is not None and shard_bytes < 1:
+        raise ValueError(f"shard_bytes must be at least 1, got {shard_bytes}; leave it out for a single file")
+    check_parameters(config, _shapes(parameters), "the parameters")
+    wrong = _no_floats(parameters)
     if wrong:
-        raise ValueError(f"parameters must be floating-point arrays, got {', '.join(wrong)}")
+        raise ValueError(f"parameters must be floating-point arrays, but {', '.join(wrong)}")
     existed = directory.exists()
     keep_config = existed and _check_same_model(directory, config)
 
@@ -155,8 +447,7 @@ def save_model(
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
     try:
-        arrays = {name: np.asarray(parameters[name], dtype=np.float32) for name in config.parameter_shapes()}
-        _write_tensors(staging / "model.safetensors", arrays, metadata)
+        weights = _write_weights(staging, config, parameters, metadata, shard_bytes)
         if tokenizer is not None:
             tokenizer.save(staging / "tokenizer.json")
         if not keep_config:
@@ -165,10 +456,7 @@ def save_model(
             flush(file)
         flush(staging)
         if existed:
-            for name in ("tokenizer.json", "model.safetensors", "config.json"):  # the last one makes it loadable
-                if (staging / name).exists():
-                    (staging / name).replace(directory / name)
-            flush(directory)
+            _move_in(staging, directory, weights)
         else:
             staging.rename(directory)
             flush(directory.parent)
@@ -183,7 +471,7 @@ def load_model(directory: str | Path) -> tuple[TransformerConfig, dict[str, Floa
     Parameters
     ----------
     directory
-        With `config.json` and `model.safetensors`.
+        With `config.json` and `model.safetensors`, or shards and their index.
 
     Returns
     -------
@@ -196,21 +484,49 @@ def load_model(directory: str | Path) -> tuple[TransformerConfig, dict[str, Floa
     Raises
     ------
     ValueError
-        If a file is missing, truncated or foreign, or if the weights do not fit the configuration: all that are
-        missing, unexpected, misshapen or of another type than float32, float16 and bfloat16 are listed.
+        As `open_model`.
+    """
+    config, arrays = open_model(directory)
+    return config, {name: np.array(array, dtype=np.float32) for name, array in arrays.items()}
+
+
+def open_model(directory: str | Path) -> tuple[TransformerConfig, Stored]:
+    """
+    Open a model directory and check it, without reading its numbers.
+
+    Parameters
+    ----------
+    directory
+        With `config.json` and `model.safetensors`, or shards and their index.
+
+    Returns
+    -------
+    config : TransformerConfig
+        The sizes.
+    arrays : Stored
+        In the order of `config.parameter_shapes()`, as they are stored.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, truncated, foreign or a pickle, if the architecture is unknown, or if the weights do not
+        fit the configuration: all that are missing, unexpected, misshapen or of another type than float32, float16 and
+        bfloat16 are listed.
     """
     directory = Path(directory)
+    if directory.suffix in _PICKLES and not directory.is_dir():
+        raise _pickled(directory)
     config = _read_config(directory / "config.json")
-    path = directory / "model.safetensors"
-    tensors = load_tensors(path)
-    if config.tied and "lm_head.weight" in tensors:  # some programs write the tied matrix twice
-        embedding = next(iter(config.parameter_shapes()))
-        if embedding in tensors and np.array_equal(tensors["lm_head.weight"], tensors[embedding]):
-            del tensors["lm_head.weight"]
-    wide = {np.dtype(np.float32), np.dtype(np.float16)}  # bfloat16 has become float32 already
-    problems = [f"{name} has type {array.dtype}" for name, array in tensors.items() if array.dtype not in wide]
-    _check_parameters(config, {name: array.shape for name, array in tensors.items()}, str(path), problems)
-    return config, {name: tensors[name].astype(np.float32, copy=False) for name in config.parameter_shapes()}
+    where, tensors = _open_weights(directory)
+    names = _meant(config, tensors)
+    shapes = tensors.shapes
+    problems = [
+        f"{name} has type {_named(tensors.types[old])}"
+        for name, old in names.items()
+        if tensors.types[old] not in _FLOATS
+    ]
+    check_parameters(config, {name: shapes[old] for name, old in names.items()}, str(where), problems)
+    return config, tensors.renamed({name: names[name] for name in config.parameter_shapes()})
 
 
 def save_tensors(
@@ -271,28 +587,45 @@ def load_tensors(path: str | Path) -> dict[str, np.ndarray]:
     ValueError
         If the file is missing, truncated, or something else than safetensors.
     """
-    with _opened(path) as file:
-        names = list(file.keys())
-        if all(file.get_slice(name).get_dtype() in _NUMPY for name in names):
-            return {name: file.get_tensor(name) for name in names}
+    return {name: np.array(array) for name, array in open_tensors(path).items()}
+
+
+def open_tensors(path: str | Path) -> Stored:
+    """
+    Map the arrays of one safetensors file.
+
+    Parameters
+    ----------
+    path
+        The file, which must not be changed while arrays of it are in use; to replace it by `rename` does no harm.
+
+    Returns
+    -------
+    Stored
+        Read-only arrays of the stored types; bfloat16 becomes a new array of float32 each time it is asked for.
+
+    Raises
+    ------
+    ValueError
+        As `load_tensors`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_tensors(f"{folder}/x.safetensors", {"w": np.eye(2, dtype=np.float16), "b": np.arange(3)})
+    ...     stored = open_tensors(f"{folder}/x.safetensors")
+    >>> stored.shapes["w"], stored.types["w"], stored["b"]
+    ((2, 2), 'F16', array([0, 1, 2]))
+    """
     with _readable(path):
-        records = deserialize(Path(path).read_bytes())
-    tensors = {}
-    for name, record in records:
-        if record["dtype"] == "BF16":
-            flat = widen_bfloat16(np.frombuffer(record["data"], dtype="<u2"))
-        elif record["dtype"] in _NUMPY:
-            flat = np.frombuffer(record["data"], dtype=_NUMPY[record["dtype"]])
-        else:
-            raise ValueError(f"{path}: {name} has type {record['dtype']}, which NumPy cannot hold")
-        tensors[name] = flat.reshape(record["shape"])
-    return tensors
+        return Stored(_open_file(Path(path))[0])
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
     """The strings in the header of a safetensors file; refuses what `load_tensors` refuses."""
-    with _opened(path) as file:
-        return dict(sorted((file.metadata() or {}).items()))  # the library gives them in any order
+    with _readable(path):
+        return dict(sorted(_open_file(Path(path))[1].items()))  # the library writes them in any order
 
 
 def widen_bfloat16(bits: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
@@ -335,6 +668,159 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+# --- between the model's names and Hugging Face's
+
+
+_OF_FAMILY = {  # of a block: Hugging Face's name, the model's, and whether a matrix is stored (in, out)
+    "llama": (
+        ("input_layernorm.weight", "norm1.weight", False),
+        ("self_attn.q_proj.weight", "attention.q_proj.weight", False),
+        ("self_attn.k_proj.weight", "attention.k_proj.weight", False),
+        ("self_attn.v_proj.weight", "attention.v_proj.weight", False),
+        ("self_attn.o_proj.weight", "attention.o_proj.weight", False),
+        ("post_attention_layernorm.weight", "norm2.weight", False),
+        ("mlp.gate_proj.weight", "feedforward.gate_proj.weight", False),
+        ("mlp.up_proj.weight", "feedforward.up_proj.weight", False),
+        ("mlp.down_proj.weight", "feedforward.down_proj.weight", False),
+    ),
+    "gpt2": (
+        ("ln_1.weight", "norm1.weight", False),
+        ("ln_1.bias", "norm1.bias", False),
+        ("attn.c_attn.weight", "attention.{}_proj.weight", True),
+        ("attn.c_attn.bias", "attention.{}_proj.bias", False),
+        ("attn.c_proj.weight", "attention.o_proj.weight", True),
+        ("attn.c_proj.bias", "attention.o_proj.bias", False),
+        ("ln_2.weight", "norm2.weight", False),
+        ("ln_2.bias", "norm2.bias", False),
+        ("mlp.c_fc.weight", "feedforward.up_proj.weight", True),
+        ("mlp.c_fc.bias", "feedforward.up_proj.bias", False),
+        ("mlp.c_proj.weight", "feedforward.down_proj.weight", True),
+        ("mlp.c_proj.bias", "feedforward.down_proj.bias", False),
+    ),
+}
+
+
+def _places(config: TransformerConfig) -> Iterator[tuple[str, list[str], bool]]:
+    """Hugging Face's name, the names of the model's parts, and whether they are transposed."""
+    llama = config.is_llama
+    base = "model." if llama else "transformer."
+    yield base + ("embed_tokens.weight" if llama else "wte.weight"), ["embedding.weight"], False
+    if not llama:
+        yield base + "wpe.weight", ["positions.weight"], False
+    for i in range(config.n_layers):
+        for theirs, ours, turned in _OF_FAMILY[config.family]:
+            parts = [ours.format(x) for x in "qkv"] if "{}" in ours else [ours]
+            yield f"{base}{'layers' if llama else 'h'}.{i}.{theirs}", [f"blocks.{i}.{p}" for p in parts], turned
+    for kind in ("weight",) if llama else ("weight", "bias"):
+        yield f"{base}{'norm' if llama else 'ln_f'}.{kind}", [f"norm.{kind}"], False
+    if not config.tied:
+        yield "lm_head.weight", ["output.weight"], False
+
+
+def _parameters(model: "Transformer") -> dict[str, Any]:
+    """The model's parameters by name, if they are those of its family."""
+    parameters = model.named_parameters()
+    known = {place for _, places, _ in _places(model.config) for place in places}
+    if parameters.keys() != known:
+        raise ValueError(
+            f"a model of the family {model.config.family} has certain parameters; this one lacks "
+            f"{sorted(known - parameters.keys())} and has besides {sorted(parameters.keys() - known)}. Merge "
+            "or take out what was added to it first"
+        )
+    return parameters
+
+
+def _views(model: "Transformer") -> dict[str, np.ndarray]:
+    """The arrays of `to_arrays`, copied only where several make one."""
+    parameters = _parameters(model)
+    found = {}
+    for name, places, turned in _places(model.config):
+        parts = [parameters[place].data.T if turned else parameters[place].data for place in places]
+        found[name] = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+    return found
+
+
+def _meant(config: TransformerConfig, tensors: Stored) -> dict[str, str]:
+    """Which stored array is which parameter; constants, and a tied matrix that was written twice, are left out."""
+    base = "model." if config.is_llama else "transformer."
+    bare = not any(name.startswith(base) for name in tensors)  # of the model without its output layer
+    names = {
+        base + name if bare and not name.startswith("lm_head.") else name: name
+        for name in tensors
+        if not _CONSTANTS.search(name)
+    }
+    embedding = base + ("embed_tokens.weight" if config.is_llama else "wte.weight")
+    twice = config.tied and "lm_head.weight" in names and embedding in names
+    if twice and np.array_equal(tensors["lm_head.weight"], tensors[names[embedding]]):
+        del names["lm_head.weight"]
+    return names
+
+
+def _named(kind: str) -> str:
+    """A type of safetensors under the name that NumPy has for it."""
+    return str(np.dtype(_NUMPY[kind])) if kind in _NUMPY else kind
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return arrays.shapes if isinstance(arrays, Stored) else {name: np.shape(array) for name, array in arrays.items()}
+
+
+def _no_floats(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    if isinstance(arrays, Stored):  # they were checked when they were opened
+        return []
+    kinds = {name: np.asarray(array).dtype for name, array in arrays.items()}
+    return [f"{name} has type {kind}" for name, kind in kinds.items() if kind.kind != "f"]
+
+
+# --- writing
+
+
+def _write_weights(
+    staging: Path,
+    config: TransformerConfig,
+    parameters: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None,
+    shard_bytes: int | None,
+) -> list[str]:
+    """Write the weights, and give the names of the files in the order in which they get their final names."""
+    shards = _shards(config, shard_bytes)
+    if len(shards) == 1:
+        _write_tensors(staging / WEIGHTS, _singles(parameters, shards[0]), metadata)
+        return [WEIGHTS]
+    files = []
+    for i, names in enumerate(shards, 1):
+        path = staging / f"{i}.part"
+        _write_tensors(path, _singles(parameters, names), metadata)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        files.append(f"model-{i:05d}-of-{len(shards):05d}-{digest}.safetensors")
+        path.rename(staging / files[-1])
+    index = {
+        "metadata": {"total_size": 4 * config.n_parameters},
+        "weight_map": {name: file for file, names in zip(files, shards, strict=True) for name in names},
+    }
+    (staging / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return [*files, INDEX]
+
+
+def _shards(config: TransformerConfig, shard_bytes: int | None) -> list[list[str]]:
+    """Which arrays go into one file (`transformer.shard-count`)."""
+    shards: list[list[str]] = [[]]
+    held = 0
+    for name, shape in config.parameter_shapes().items():
+        size = 4 * math.prod(shape)
+        if shard_bytes is not None and shards[-1] and held + size > shard_bytes:
+            shards.append([])
+            held = 0
+        shards[-1].append(name)
+        held += size
+    return shards
+
+
+def _singles(parameters: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(parameters[name], dtype=np.float32) for name in names}
+
+
 def _write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None) -> None:
     try:
         save_file(
@@ -349,6 +835,26 @@ def _write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapp
         raise OSError(f"could not write {path}: {error}") from error
 
 
+def _move_in(staging: Path, directory: Path, weights: list[str]) -> None:
+    """Give the new files their names, in the order that the proof of `transformer.save-atomic` takes."""
+    for name in ("tokenizer.json", *weights, "config.json"):  # the last one makes it loadable
+        if name == weights[-1]:
+            flush(directory)  # what it names is there before it is
+        if (staging / name).exists():
+            (staging / name).replace(directory / name)
+    flush(directory)
+    if INDEX in weights:
+        (directory / WEIGHTS).unlink(missing_ok=True)
+        flush(directory)
+    old = [INDEX] if INDEX not in weights else []
+    old += [p.name for p in directory.iterdir() if _SHARD.fullmatch(p.name) and p.name not in weights]
+    for name in old:
+        (directory / name).unlink(missing_ok=True)
+
+
+# --- reading, and believing nothing
+
+
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
     """Say which file it is, and what may be wrong with it, when it cannot be read."""
@@ -356,28 +862,210 @@ def _readable(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; a model directory holds config.json and model.safetensors") from None
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read, it is truncated or not a safetensors file: {error}") from error
+    except (Unsound, OSError) as error:
+        why = f"it {error}" if isinstance(error, Unsound) else str(error)
+        raise ValueError(f"{path} cannot be read, it is truncated or not a safetensors file: {why}") from error
+
+
+class Unsound(Exception):
+    """What is wrong with a file."""
+
+
+def map_file(path: Path) -> mmap.mmap | bytes:
+    """A file's bytes, mapped."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise Unsound("is no regular file")
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if found.st_size else b""
+    finally:
+        os.close(descriptor)
+
+
+def _open_file(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The arrays and the strings of a safetensors file."""
+    data = map_file(path)
+    if len(data) < 8:
+        raise Unsound(f"has {len(data)} bytes, and the length of its header takes 8")
+    n = int.from_bytes(data[:8], "little")
+    if n > min(len(data) - 8, _HEADER):
+        raise Unsound(f"claims a header of {n} bytes, and {min(len(data) - 8, _HEADER)} are possible")
+    try:
+        header = _parse(data[8 : 8 + n])
+    except Unsound as error:
+        raise Unsound(f"has a header that {error}") from error
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise Unsound("has a __metadata__ that is not strings by name")
+    entries, places = {}, []
+    for name, record in header.items():
+        kind, shape, begin, end = _record(name, record)
+        if kind != "BF16" and kind not in _NUMPY:
+            raise ValueError(f"{path}: {name} has type {kind}, which NumPy cannot hold")
+        size = math.prod(shape) * (2 if kind == "BF16" else np.dtype(_NUMPY[kind]).itemsize)
+        if end - begin != size:
+            raise Unsound(f"gives {name} {end - begin} bytes, and the shape {list(shape)} of {kind} takes {size}")
+        places.append((begin, end, name))
+        entries[name] = Entry(kind, shape, _fetcher(data, 8 + n + begin, kind, shape))
+    at = 0
+    for begin, end, name in sorted(places):
+        if begin != at:
+            raise Unsound(f"lets {name} begin at {begin}, and what stands before it ends at {at}")
+        at = end
+    if at != len(data) - 8 - n:
+        raise Unsound(f"has {len(data) - 8 - n} bytes for arrays that take {at}")
+    return entries, metadata
+
+
+def _record(name: str, record: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """What a header says of one array."""
+    try:
+        kind, shape, (begin, end) = record["dtype"], record["shape"], record["data_offsets"]
+    except (TypeError, KeyError, ValueError):
+        raise Unsound(f"gives {name} no dtype, shape and two data_offsets") from None
+    if not isinstance(kind, str) or not isinstance(shape, list):
+        raise Unsound(f"gives {name} a dtype that is no string or a shape that is no list")
+    if not all(type(x) is int and 0 <= x < 1 << 62 for x in (*shape, begin, end)) or len(shape) > 32:
+        raise Unsound(f"gives {name} sizes or offsets that are not from 0 to 2^62, or more than 32 axes")
+    return kind, tuple(shape), begin, end
+
+
+def _fetcher(data: mmap.mmap | bytes, at: int, kind: str, shape: tuple[int, ...]) -> Callable[[], np.ndarray]:
+    def fetch() -> np.ndarray:
+        flat = np.frombuffer(data, "<u2" if kind == "BF16" else _NUMPY[kind], math.prod(shape), at)
+        return (widen_bfloat16(flat) if kind == "BF16" else flat).reshape(shape)
+
+    return fetch
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    """A JSON object in which no key stands twice."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a name stands twice in one object")
+        return found
+
+    try:
+        parsed = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise Unsound(f"is not JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise Unsound(f"must hold an object, got a {type(parsed).__name__}")
+    return parsed
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; `FileNotFoundError` if there is none."""
+    try:
+        return _parse(bytes(map_file(path)))
+    except Unsound as error:
+        raise ValueError(f"{path} {error}") from error
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as error:
+        raise FileNotFoundError(str(path)) from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _open_weights(directory: Path) -> tuple[Path, Stored]:
+    """The weights of a directory, and the file that decided which they are."""
+    before: dict[str, Any] | None = None
+    missing = ""
+    while True:
+        try:
+            with _readable_but_absent(directory / WEIGHTS):
+                return directory / WEIGHTS, Stored(_open_file(directory / WEIGHTS)[0])
+        except FileNotFoundError:
+            pass
+        try:
+            index = _read_object(directory / INDEX)
+        except FileNotFoundError:
+            if before is None:
+                raise _no_weights(directory) from None
+            before = None  # it was there a moment ago: a save is going on
+            continue
+        if index == before:
+            raise ValueError(f"{directory / INDEX} names {missing}, which does not exist. Is the download complete?")
+        try:
+            return directory / INDEX, Stored(_open_shards(directory, index))
+        except FileNotFoundError as error:
+            before, missing = index, Path(error.filename).name
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    with _readable(path), safe_open(str(path), framework="numpy") as file:
-        yield file
+def _readable_but_absent(path: Path) -> Iterator[None]:
+    """As `_readable`, but that a file is absent is for the caller to judge."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (Unsound, OSError):
+        with _readable(path):
+            raise
+
+
+def _open_shards(directory: Path, index: dict[str, Any]) -> dict[str, Entry]:
+    """The arrays of all shards that an index names."""
+    where = index.get("weight_map")
+    if not isinstance(where, dict) or not where or not all(isinstance(file, str) for file in where.values()):
+        raise ValueError(f"{directory / INDEX} must have a weight_map, from the names of arrays to those of files")
+    for file in sorted(set(where.values())):
+        if not re.fullmatch(r"[^/\\:\0]+\.safetensors", file):
+            raise ValueError(
+                f"{directory / INDEX} must name safetensors files in its own directory, without a path; "
+                f"it says {file!r}"
+            )
+    shards = {}
+    for file in sorted(set(where.values())):
+        with _readable_but_absent(directory / file):
+            shards[file] = _open_file(directory / file)[0]
+    lost = [f"{name} is not in {file}" for name, file in where.items() if name not in shards[file]]
+    lost += [
+        f"{name} is in {file} unannounced"
+        for file, arrays in shards.items()
+        for name in arrays
+        if where.get(name) != file
+    ]
+    if lost:
+        raise ValueError(f"{directory / INDEX} and its shards must agree, but\n  " + "\n  ".join(lost))
+    return {name: shards[file][name] for name, file in where.items()}
+
+
+def _no_weights(directory: Path) -> ValueError:
+    """What to say of a directory without weights."""
+    for path in sorted(directory.iterdir()):
+        if path.suffix in _PICKLES:
+            return _pickled(path)
+    return ValueError(
+        f"{directory / WEIGHTS} does not exist, and no {INDEX}; a model directory holds config.json and the weights as "
+        "safetensors"
+    )
+
+
+def _pickled(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} holds pickled weights. A pickle is a program that runs when it is opened, so it is not opened here: "
+        "get the model.safetensors of the same model, or convert the file where you trust it, with "
+        "save_pretrained(directory) of transformers"
+    )
 
 
 def _read_config(path: Path) -> TransformerConfig:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = _parse(bytes(map_file(path)))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{path} does not exist; a model directory holds config.json and model.safetensors") from None
-    except ValueError as error:  # also text that is not UTF-8
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} must hold an object, got a {type(data).__name__}")
+    except Unsound as error:
+        raise ValueError(f"{path} {error}") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     try:
         return TransformerConfig.from_huggingface(data)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -396,10 +1084,15 @@ def _check_same_model(directory: Path, config: TransformerConfig) -> bool:
     return True
 
 
-def _check_parameters(
+def check_parameters(
     config: TransformerConfig, shapes: Mapping[str, tuple[int, ...]], where: str, problems: list[str] | None = None
 ) -> None:
     """Refuse what does not fit the configuration, and list all of it."""
+    if config.n_layers > max(len(shapes), 1000):  # before a name is made for each of them
+        raise ValueError(
+            f"{where} must fit the configuration ({config.family}), but it has {len(shapes)} arrays, and the "
+            f"configuration claims {config.n_layers} blocks"
+        )
     expected = config.parameter_shapes()
     found = [f"missing: {name} {expected[name]}" for name in expected if name not in shapes]
     found += [f"unexpected: {name} {shapes[name]}" for name in shapes if name not in expected]

@@ -16,6 +16,8 @@ has arrived: $G_{ic} = \partial \ell / \partial Y_{ic}$. What are the gradients 
 
 Go back the way you came. Two of the three steps are matrix products. The one between them is a softmax in each row: a
 score moves every weight of its row, so every entry of the row's gradient has a part in the gradient of each score.
+Scores may run into the thousands, where exponentials overflow; to take one number from all scores of a row changes no
+weight.
 Write the three lines on paper, check their shapes, and only then type. There are Tq queries of width d, Tk keys of
 width d and Tk values of width e, so that a transpose in the wrong place mostly does not even run.
 
