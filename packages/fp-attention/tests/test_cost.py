@@ -195,7 +195,7 @@ class Products(np.ndarray):
 @pytest.mark.parametrize(("kernel", "again"), [(scaled_dot, False), (tiled, True)], ids=["kept", "computed again"])
 @pytest.mark.parametrize("view", [None, Causal()])
 def test_backward_is_four_products_or_five(kernel, again, view, monkeypatch):
-    """The kernels at work: their products are of what the function that stacks heads returns, so that one is patched."""
+    """The kernels at work: their products are of what the function that stacks heads returns, which is patched."""
     for module in (_strips, kernel):
         monkeypatch.setattr(module, "stacked", lambda *x, **options: STACKED(*x, **options).view(Products))
     # strips of one query, so that nothing is computed but what the mask allows

@@ -238,7 +238,9 @@ def test_distances_of_every_type(causal):
         d = np.array([np.iinfo(kind).min, 0, 1, 2, 100]).astype(kind)
         wide = d.astype(np.int64)
         np.testing.assert_array_equal(buckets(d, 8, 50, causal=causal), buckets(wide, 8, 50, causal=causal))
-        np.testing.assert_array_equal(ALiBi(3).on_scores(d), -np.outer(alibi_slopes(3), np.abs(wide)).astype(np.float32))
+        np.testing.assert_array_equal(
+            ALiBi(3).on_scores(d), -np.outer(alibi_slopes(3), np.abs(wide)).astype(np.float32)
+        )
     np.testing.assert_array_equal(buckets(np.array([0, 1, 2], np.uint8), 8, 50), 0)  # keys after the query
 
 

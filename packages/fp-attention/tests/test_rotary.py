@@ -452,7 +452,9 @@ def test_bad_settings(shapes_unchecked):
     with pytest.raises(NotImplementedError, match="define what becomes of them"):
         RoPE(4, scaling=Scaling())
     for scaling in (Linear, {"type": "linear", "factor": 2.0}, 2.0, "yarn"):
-        with pytest.raises(TypeError, match=r"made by one of Linear, NTK, YaRN and Llama3, such as Linear\(4\.0\), got"):
+        with pytest.raises(
+            TypeError, match=r"made by one of Linear, NTK, YaRN and Llama3, such as Linear\(4\.0\), got"
+        ):
             RoPE(4, scaling=scaling)
     for make in (Linear, NTK, lambda f: YaRN(f, 64), lambda f: Llama3(f, 1.0, 4.0, 64)):
         for factor, kind in (("4", "str"), (None, "NoneType")):
