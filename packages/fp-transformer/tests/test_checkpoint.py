@@ -9,22 +9,36 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from fp_transformer import checkpoint
 from fp_transformer.checkpoint import (
+    INDEX,
+    from_arrays,
+    load,
     load_metadata,
     load_model,
     load_tensors,
+    open_model,
+    open_tensors,
+    save,
     save_model,
     save_tensors,
+    to_arrays,
     widen_bfloat16,
 )
 from fp_transformer.config import TransformerConfig
+from fp_transformer.model import Transformer
+
+FIXTURE = Path(__file__).parent / "fixtures/huggingface_logits.json"
 
 LLAMA = TransformerConfig.llama(
     vocab_size=13, context_length=11, n_layers=2, n_heads=2, n_kv_heads=1, d_model=12, d_ff=7
@@ -303,6 +317,7 @@ def instrumented(monkeypatch, before_step):
         (checkpoint, "flush"),
         (checkpoint, "_write_tensors"),
         (Path, "mkdir"),
+        (Path, "unlink"),
     ):
         original = getattr(owner, name)
 
@@ -313,27 +328,43 @@ def instrumented(monkeypatch, before_step):
         monkeypatch.setattr(owner, name, wrapper)
 
 
+WAYS = [(old, new) for old in ("absent", "one file", "shards") for new in ("one file", "shards")]
+SHARDS = {"one file": None, "shards": 3500}  # two of them
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """What reaches the disk makes no difference to readers, and waiting for it hundreds of times takes long."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def saved(goal, way, value):
+    if way != "absent":
+        save_model(goal, LLAMA, constant(LLAMA, value), shard_bytes=SHARDS[way])
+
+
 @pytest.mark.claim("transformer.save-atomic")
-@pytest.mark.parametrize("existed", [False, True])
-def test_a_reader_sees_the_old_model_or_the_new_one_at_every_step(existed, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("old", "new"), WAYS)
+def test_a_reader_sees_the_old_model_or_the_new_one_at_every_step(old, new, tmp_path, monkeypatch, quick):
     goal = tmp_path / "m"
-    if existed:
-        save_model(goal, LLAMA, constant(LLAMA, 1))
+    saved(goal, old, 1)
     seen = []
     instrumented(monkeypatch, lambda: seen.append(the_value(goal) if goal.exists() else None))
-    save_model(goal, LLAMA, constant(LLAMA, 2))
-    assert len(seen) >= 7 and seen[0] == (1 if existed else None) and the_value(goal) == 2
-    assert set(seen) <= {1 if existed else None, 2}
+    saved(goal, new, 2)
+    before = None if old == "absent" else 1
+    assert len(seen) >= 7 and seen[0] == before and the_value(goal) == 2
+    assert set(seen) <= {before, 2}
+    switched = seen.index(2) if 2 in seen else len(seen)
+    assert set(seen[:switched]) == {before} and set(seen[switched:]) <= {2}  # once, and never back
 
 
 @pytest.mark.claim("transformer.save-atomic")
-@pytest.mark.parametrize("existed", [False, True])
-def test_a_crash_at_any_step_leaves_a_whole_model_and_the_next_save_cleans_up(existed, tmp_path, monkeypatch):
-    for step in range(100):
+@pytest.mark.parametrize(("old", "new"), WAYS)
+def test_a_crash_at_any_step_leaves_a_whole_model_and_the_next_save_cleans_up(old, new, tmp_path, monkeypatch, quick):
+    for step in range(200):
         goal = tmp_path / f"{step}" / "m"
         goal.parent.mkdir()
-        if existed:
-            save_model(goal, LLAMA, constant(LLAMA, 1))
+        saved(goal, old, 1)
         steps_left = [step]
 
         def before_step(steps_left=steps_left):
@@ -345,15 +376,44 @@ def test_a_crash_at_any_step_leaves_a_whole_model_and_the_next_save_cleans_up(ex
             with monkeypatch.context() as patch:
                 patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
                 instrumented(patch, before_step)
-                save_model(goal, LLAMA, constant(LLAMA, 2))
+                saved(goal, new, 2)
             break  # no step was left to crash at
         except Crash:
-            assert (the_value(goal) in (1, 2)) if existed or goal.exists() else True
-        save_model(goal, LLAMA, constant(LLAMA, 3))
+            assert (the_value(goal) in (1, 2)) if old != "absent" or goal.exists() else True
+        last = ("one file", "shards")[step % 2]
+        saved(goal, last, 3)
         assert the_value(goal) == 3
         assert [p.name for p in goal.parent.iterdir()] == ["m"]
-        assert sorted(p.name for p in goal.iterdir()) == ["config.json", "model.safetensors"]
+        files = sorted(p.name for p in goal.iterdir())
+        if last == "one file":
+            assert files == ["config.json", "model.safetensors"]
+        else:
+            named = json.loads((goal / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+            assert files == sorted({"config.json", INDEX, *named})
     assert step >= 7
+
+
+@pytest.mark.claim("transformer.save-atomic")
+@pytest.mark.parametrize("saves", [[2], [2, 1], [2, 3], ["one file"], ["one file", 2]])
+def test_a_reader_that_is_overtaken_by_saves_finds_one_of_the_models(saves, tmp_path, monkeypatch):
+    saved(tmp_path / "m", "shards", 1)
+    original, left = checkpoint._open_shards, list(saves)
+
+    def overtaken(directory, index):  # the index has been read, and no shard been opened yet
+        while left:
+            value = left.pop(0)
+            saved(tmp_path / "m", *(("one file", 9) if value == "one file" else ("shards", value)))
+        return original(directory, index)
+
+    monkeypatch.setattr(checkpoint, "_open_shards", overtaken)
+    assert the_value(tmp_path / "m") == {"one file": 9}.get(saves[-1], saves[-1])
+
+
+def test_what_was_opened_stays_what_it_was(tmp_path):
+    saved(tmp_path / "m", "shards", 1)
+    _, arrays = open_model(tmp_path / "m")
+    saved(tmp_path / "m", "one file", 2)
+    assert {float(v) for array in arrays.values() for v in np.unique(array)} == {1}
 
 
 def test_a_crash_before_the_configuration_is_there_leaves_a_directory_that_is_refused(tmp_path, monkeypatch):
@@ -432,7 +492,8 @@ config = TransformerConfig.llama(vocab_size=499, context_length=11, n_layers=2, 
 folder, fresh = pathlib.Path(sys.argv[1]), sys.argv[2] == "fresh"
 for k in itertools.count():
     model = {name: np.full(shape, k, dtype=np.float32) for name, shape in config.parameter_shapes().items()}
-    save_model(folder / (f"model{k}" if fresh else "model"), config, model)
+    shard_bytes = 99_999 if k % 2 else None
+    save_model(folder / (f"model{k}" if fresh else "model"), config, model, shard_bytes=shard_bytes)
     if k == 0:
         print("ready", flush=True)
 """
@@ -460,3 +521,426 @@ def test_a_process_killed_at_a_random_moment_leaves_only_models_that_load(tmp_pa
         for directory in models:
             assert the_value(directory) == int(directory.name.removeprefix("model") or the_value(directory))
         shutil.rmtree(folder)
+
+
+# --- shards
+
+
+def test_shards_read_back_bit_for_bit_and_are_what_the_index_says(tmp_path):
+    model = random_model(LLAMA)
+    save_model(tmp_path, LLAMA, model, Tokenizer("{}"), {"step": "7"}, shard_bytes=900)
+    index = json.loads((tmp_path / INDEX).read_text(encoding="utf-8"))
+    assert index["metadata"]["total_size"] == sum(array.nbytes for array in model.values())
+    assert list(index["weight_map"]) == list(LLAMA.parameter_shapes())
+    files = sorted(set(index["weight_map"].values()))
+    assert len(files) > 2 and sorted(everything(tmp_path)) == sorted([*files, INDEX, "config.json", "tokenizer.json"])
+    for file in files:
+        assert load_tensors(tmp_path / file).keys() == {n for n, f in index["weight_map"].items() if f == file}
+        assert load_metadata(tmp_path / file)["step"] == "7"
+    config, read = load_model(tmp_path)
+    assert config == LLAMA and list(read) == list(model)
+    for name, array in read.items():
+        np.testing.assert_array_equal(array, model[name])
+    save_model(tmp_path / "whole", LLAMA, model, shard_bytes=10**6)
+    assert sorted(everything(tmp_path / "whole")) == ["config.json", "model.safetensors"]
+
+
+@pytest.mark.claim("transformer.shard-count")
+@given(vocab_size=st.integers(1, 40), d_ff=st.integers(1, 60), n_layers=st.integers(1, 4), limit=st.integers(1, 9000))
+@settings(max_examples=25)
+def test_shards_are_filled_in_order_and_not_too_many(vocab_size, d_ff, n_layers, limit):
+    config = TransformerConfig.llama(
+        vocab_size=vocab_size, context_length=3, n_layers=n_layers, n_heads=3, d_model=6, d_ff=d_ff
+    )
+    size = {name: 4 * int(np.prod(shape)) for name, shape in config.parameter_shapes().items()}
+    shards = checkpoint._shards(config, limit)
+    assert [name for shard in shards for name in shard] == list(size)
+    total = [sum(size[name] for name in shard) for shard in shards]
+    assert all(t <= limit or len(shard) == 1 for t, shard in zip(total, shards, strict=True))
+    assert all(a + size[following[0]] > limit for a, (_, following) in zip(total, pairwise(shards), strict=False))
+    assert len(shards) < 2 * sum(total) / limit + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda index, where: where.update({"model.norm.weight": "../elsewhere.safetensors"}), "without a path"),
+        (lambda index, where: where.update({"model.norm.weight": "/etc/x.safetensors"}), "without a path"),
+        (lambda index, where: where.update({"model.norm.weight": "a\\b.safetensors"}), "without a path"),
+        (lambda index, where: where.update({"model.norm.weight": "pytorch_model.bin"}), "must name safetensors files"),
+        (lambda index, where: where.update({"model.norm.weight": 3}), "must have a weight_map"),
+        (lambda index, where: where.clear(), "must have a weight_map"),
+        (lambda index, where: index.update(weight_map=[]), "must have a weight_map"),
+        (
+            lambda index, where: where.update({"model.norm.weight": "lost.safetensors"}),
+            "lost.safetensors, which does not",
+        ),
+        (lambda index, where: where.update({"extra": where["model.norm.weight"]}), "extra is not in model-"),
+        (lambda index, where: where.pop("model.norm.weight"), "model.norm.weight is in .* unannounced"),
+        (
+            lambda index, where: where.update({"model.norm.weight": where["model.embed_tokens.weight"]}),
+            r"model.norm.weight is not in .*\n.*model.norm.weight is in .* unannounced",
+        ),
+    ],
+)
+def test_an_index_that_is_wrong_or_leads_elsewhere_is_refused(change, sentence, tmp_path):
+    saved(tmp_path / "m", "shards", 1)
+    save_file({"model.norm.weight": np.zeros(12, dtype=np.float32)}, tmp_path / "elsewhere.safetensors")
+    index = json.loads((tmp_path / "m" / INDEX).read_text(encoding="utf-8"))
+    change(index, index["weight_map"])
+    (tmp_path / "m" / INDEX).write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(ValueError, match=sentence):
+        load_model(tmp_path / "m")
+
+
+def test_a_damaged_index_or_shard_is_named(tmp_path):
+    saved(tmp_path, "shards", 1)
+    shard = sorted(tmp_path.glob("model-*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"{shard.name} cannot be read, it is truncated"):
+        load_model(tmp_path)
+    (tmp_path / INDEX).write_text("[", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"{INDEX} is not JSON"):
+        load_model(tmp_path)
+
+
+def test_the_single_file_counts_if_both_are_there_as_in_transformers(tmp_path):
+    saved(tmp_path / "m", "shards", 1)
+    saved(tmp_path / "n", "one file", 2)
+    shutil.copy(tmp_path / "n/model.safetensors", tmp_path / "m")
+    assert the_value(tmp_path / "m") == 2
+
+
+@pytest.mark.parametrize("size", [0, -5])
+def test_shards_of_nothing_are_refused(size, tmp_path):
+    with pytest.raises(ValueError, match=f"shard_bytes must be at least 1, got {size}"):
+        save_model(tmp_path / "m", LLAMA, constant(LLAMA, 1), shard_bytes=size)
+    assert not (tmp_path / "m").exists()
+
+
+# --- what files of others look like
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2], ids=["llama", "gpt2"])
+def test_constants_are_ignored_by_name_and_a_missing_prefix_is_added(config, tmp_path):
+    model = random_model(config)
+    base = "model." if config.is_llama else "transformer."
+    if config.is_llama:
+        constants = {"layers.0.self_attn.rotary_emb.inv_freq": np.ones(3), "rotary_emb.inv_freq": np.ones(3)}
+    else:
+        constants = {"h.0.attn.bias": np.ones((1, 1, 5, 5), dtype=bool), "h.0.attn.masked_bias": np.array(-1e4)}
+    save_model(tmp_path, config, model)
+    for prefix in (base, ""):
+        stored = {name.replace(base, prefix, 1): array for name, array in model.items()}
+        stored |= {prefix + name: np.float32(array) if config.is_llama else array for name, array in constants.items()}
+        save_file(stored, tmp_path / "model.safetensors")
+        _, read = load_model(tmp_path)
+        assert read.keys() == model.keys()
+        for name, array in read.items():
+            np.testing.assert_array_equal(array, model[name])
+    save_file(stored | {"h.0.attn.c_attn.biases": np.ones(2, dtype=np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"unexpected: {base}h.0.attn.c_attn.biases \(2,\)\Z"):
+        load_model(tmp_path)
+
+
+def test_a_tied_matrix_in_bfloat16_that_was_written_twice_is_read_once(tmp_path):
+    model = random_model(LLAMA)
+    save_model(tmp_path, LLAMA, model)
+    twice = model | {"lm_head.weight": model["model.embed_tokens.weight"]}
+    write_bfloat16(tmp_path / "model.safetensors", twice)
+    assert load_model(tmp_path)[1].keys() == model.keys()
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path.write_text, (Path("exploded"), "x"))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth"])
+def test_pickles_are_refused_unopened(name, tmp_path, monkeypatch):
+    import pickle
+
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "m", LLAMA, constant(LLAMA, 1))
+    (tmp_path / "m/model.safetensors").unlink()
+    (tmp_path / "m" / name).write_bytes(pickle.dumps(Bomb()))
+    for path in (tmp_path / "m", tmp_path / "m" / name):
+        with pytest.raises(ValueError, match=rf"{name} holds pickled weights. A pickle is a program"):
+            load(path)
+    (tmp_path / "m" / name).rename(tmp_path / "m/model.safetensors")
+    with pytest.raises(ValueError, match="truncated or not a safetensors file"):
+        load(tmp_path / "m")
+    assert not Path("exploded").exists()
+
+
+def test_a_configuration_that_claims_a_million_blocks_is_refused_at_once(tmp_path):
+    save_model(tmp_path, LLAMA, constant(LLAMA, 1))
+    claimed = LLAMA.to_huggingface() | {"num_hidden_layers": 10**15}
+    (tmp_path / "config.json").write_text(json.dumps(claimed), encoding="utf-8")
+    with pytest.raises(ValueError, match="has 20 arrays, and the configuration claims 1000000000000000 blocks"):
+        load(tmp_path)
+
+
+# --- files that nobody vouches for
+
+
+def record(shape=(1,), begin=0, end=4, dtype="F32", **more):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end], **more}
+
+
+HOSTILE = {
+    "header longer than the file": (b"{}", 8, 3),
+    "header of 2^63 bytes": (b"{}", 8, 1 << 63),
+    "no object": (b"[]", 0, None),
+    "no JSON": (b"{", 0, None),
+    "no text": (b"\xff", 0, None),
+    "nested deep": (b"[" * 200_000, 0, None),
+    "a name twice": (b'{"w": {}, "w": {}}', 0, None),
+    "a record that is a list": ({"w": [1]}, 4, None),
+    "a record without offsets": ({"w": {"dtype": "F32", "shape": [1]}}, 4, None),
+    "three offsets": ({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4, 4]}}, 4, None),
+    "a type that is a number": ({"w": record(dtype=3)}, 4, None),
+    "a shape that is a number": ({"w": {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]}}, 4, None),
+    "a negative size": ({"w": record((-1,))}, 4, None),
+    "a size that is true": ({"w": record((True,))}, 4, None),
+    "a size that is a fraction": ({"w": record((1.0,))}, 4, None),
+    "forty axes": ({"w": record((1,) * 40)}, 4, None),
+    "a size beyond all bounds": ({"w": record((1 << 70,))}, 4, None),
+    "sizes whose product overflows": ({"w": record((1 << 61, 8))}, 4, None),
+    "a terabyte": ({"w": record((1 << 38,), 0, 1 << 40)}, 4, None),
+    "offsets that do not fit the shape": ({"w": record((2,))}, 4, None),
+    "offsets the other way round": ({"w": record((1,), 4, 0)}, 4, None),
+    "an overlap": ({"v": record(), "w": record()}, 4, None),
+    "a gap": ({"v": record(), "w": record((1,), 8, 12)}, 12, None),
+    "bytes that belong to nobody": ({"w": record()}, 8, None),
+    "metadata that is a list": ({"__metadata__": []}, 0, None),
+    "metadata with numbers": ({"__metadata__": {"step": 3}}, 0, None),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_is_one_clear_error_here_and_refused_by_the_library_too(case, tmp_path):
+    header, size, claimed = HOSTILE[case]
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    length = len(text) if claimed is None else claimed
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + text + bytes(size))
+    for read in (load_tensors, open_tensors, load_metadata):
+        with pytest.raises(
+            ValueError, match=r"w.safetensors cannot be read, it is truncated or not a safetensors"
+        ) as e:
+            read(path)
+    assert len(str(e.value)) < 700
+    if case not in ("a name twice", "forty axes"):  # the library takes the last of two, and any number of axes
+        from safetensors import SafetensorError, safe_open
+
+        with pytest.raises((SafetensorError, OverflowError)), safe_open(path, framework="numpy"):
+            pass
+
+
+@given(st.data())
+@settings(max_examples=25)
+def test_a_file_cut_or_changed_anywhere_is_read_whole_or_refused(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("w") / "w.safetensors"
+    save_tensors(path, {"a": np.arange(6, dtype=np.int16).reshape(2, 3), "b": np.ones(5, dtype=np.float32)})
+    whole = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(whole) - 1))
+    if data.draw(st.booleans()):
+        path.write_bytes(whole[:at])
+        with pytest.raises(ValueError, match="truncated or not"):
+            load_tensors(path)
+    else:
+        whole[at] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(whole)
+        try:
+            found = load_tensors(path)
+        except ValueError:
+            return
+        assert sum(array.nbytes for array in found.values()) == 32
+
+
+def test_our_reader_and_the_librarys_agree_on_sound_files(tmp_path):
+    from safetensors.numpy import load_file
+
+    rng = np.random.default_rng(5)
+    kinds = (np.float64, np.float32, np.float16, np.bool_, np.int64, np.int8, np.uint64, np.uint32, np.uint16, np.uint8)
+    state = {
+        f"{k.__name__} {s}": np.asarray(9 * rng.normal(size=s)).astype(k)
+        for k in kinds
+        for s in ((), (3,), (2, 0), (2, 3))
+    }
+    save_file(state, tmp_path / "x.safetensors", {"a": "b"})
+    theirs, ours = load_file(tmp_path / "x.safetensors"), open_tensors(tmp_path / "x.safetensors")
+    assert ours.keys() == theirs.keys() and len(ours) == len(theirs)
+    for name, array in theirs.items():
+        assert ours[name].dtype == array.dtype and ours.shapes[name] == array.shape and not ours[name].flags.writeable
+        np.testing.assert_array_equal(ours[name], array)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows needs a privilege for links and has no such pipes")
+def test_links_are_followed_to_regular_files_only(tmp_path):
+    model = random_model(LLAMA)
+    save_model(tmp_path / "blobs", LLAMA, model)
+    (tmp_path / "m").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "m" / name).symlink_to(f"../blobs/{name}")
+    assert load_model(tmp_path / "m")[0] == LLAMA  # so are the caches of Hugging Face
+    before = everything(tmp_path / "blobs")
+    save_model(tmp_path / "m", LLAMA, constant(LLAMA, 4))  # replaces the link, and not what it leads to
+    assert the_value(tmp_path / "m") == 4 and everything(tmp_path / "blobs") == before
+
+    weights = tmp_path / "m/model.safetensors"
+    for make in (
+        lambda: weights.symlink_to("model.safetensors"),  # to itself
+        lambda: weights.symlink_to("/dev/zero"),
+        lambda: weights.symlink_to(tmp_path),
+        lambda: os.mkfifo(weights),
+    ):
+        weights.unlink()
+        make()
+        with pytest.raises(ValueError, match=r"model\.safetensors cannot be read, it is truncated or not"):
+            load_model(tmp_path / "m")
+    weights.unlink()
+    weights.symlink_to("nowhere")
+    with pytest.raises(ValueError, match=r"model\.safetensors does not exist"):
+        load_model(tmp_path / "m")
+
+
+# --- memory
+
+
+def test_opening_takes_no_memory_and_loading_takes_the_model_once(tmp_path):
+    config = TransformerConfig.llama(vocab_size=997, context_length=11, n_layers=2, n_heads=2, d_model=128)
+    save_model(tmp_path, config, random_model(config))
+    save_file(
+        {name: array.astype(np.float16) for name, array in load_model(tmp_path)[1].items()},
+        tmp_path / "model.safetensors",
+    )
+    load(tmp_path)  # what is imported is imported
+    tracemalloc.start()
+    try:
+        _, arrays = open_model(tmp_path)
+        assert sum(array.nbytes for array in arrays.values()) == 2 * config.n_parameters
+        opened = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        model = load(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # the header, the names, and what reading JSON takes; the numbers stay where they are
+    assert opened < 4 * config.n_parameters / 5
+    # a parameter is copied once when it is made, so beside the model there may be one more of its arrays
+    largest = 4 * max(int(np.prod(shape)) for shape in config.parameter_shapes().values())
+    assert peak < 4 * config.n_parameters + largest + 300_000
+    assert model.n_parameters == config.n_parameters
+
+
+# --- from arrays to a model
+
+FAMILIES = {
+    "llama": LLAMA,
+    "llama untied": TransformerConfig.llama(
+        vocab_size=13, context_length=11, n_layers=1, n_heads=3, d_model=12, d_ff=5, tied=False
+    ),
+    "gpt2": TransformerConfig.gpt2(vocab_size=17, context_length=5, n_layers=2, n_heads=3, d_model=21, d_ff=10),
+    "gpt2 untied": GPT2,
+}
+families = pytest.mark.parametrize("config", FAMILIES.values(), ids=FAMILIES.keys())
+
+
+@families
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_model_goes_to_arrays_and_to_files_and_comes_back(config, dtype, tmp_path):
+    arrays = random_model(config)
+    model = Transformer(config, dtype=dtype)
+    from_arrays(model, arrays)
+    again = to_arrays(model)
+    assert list(again) == list(arrays)
+    for name, array in arrays.items():
+        assert again[name].dtype == dtype and again[name].flags.c_contiguous
+        np.testing.assert_array_equal(again[name], array)
+        again[name][...] = 0  # a copy, which is not the model's
+    for shard_bytes in (None, 700):
+        save(model, tmp_path / f"{shard_bytes}", Tokenizer("{}"), metadata={"a": "b"}, shard_bytes=shard_bytes)
+        assert (tmp_path / f"{shard_bytes}/tokenizer.json").exists()
+        loaded = load(tmp_path / f"{shard_bytes}", dtype=dtype)
+        assert loaded.config == config and not loaded.training and loaded.dtype == dtype
+        for name, parameter in model.named_parameters().items():
+            np.testing.assert_array_equal(loaded.named_parameters()[name].data, parameter.data)
+            assert loaded.named_parameters()[name].requires_grad
+
+
+@pytest.mark.claim("transformer.fused-qkv")
+def test_three_layers_are_the_fused_one_forward_and_backward():
+    config = FAMILIES["gpt2"]
+    model, rng = Transformer(config), np.random.default_rng(7)
+    # whole numbers, so that no sum is rounded
+    arrays = {name: rng.integers(-9, 10, shape).astype(np.float32) for name, shape in config.parameter_shapes().items()}
+    from_arrays(model, arrays)
+    x, g = rng.integers(-9, 10, (11, 21)).astype(np.float32), rng.integers(-9, 10, (11, 63)).astype(np.float32)
+    A, b = arrays["transformer.h.1.attn.c_attn.weight"], arrays["transformer.h.1.attn.c_attn.bias"]
+    layers = [getattr(model.blocks[1].attention, f"{name}_proj") for name in "qkv"]
+    outputs = [layer(x) for layer in layers]
+    np.testing.assert_array_equal(np.concatenate([y.data for y in outputs], axis=1), x @ A + b)
+    for y, part in zip(outputs, np.split(g, 3, axis=1), strict=True):
+        y.backward(part)
+    np.testing.assert_array_equal(np.concatenate([layer.weight.grad.T for layer in layers], axis=1), x.T @ g)
+    np.testing.assert_array_equal(np.concatenate([layer.bias.grad for layer in layers]), g.sum(axis=0))
+
+
+def test_every_array_has_a_place_of_its_own_in_the_model():
+    for config in FAMILIES.values():
+        model = Transformer(config)
+        for name, shape in config.parameter_shapes().items():
+            arrays = {n: np.zeros(s, dtype=np.float32) for n, s in config.parameter_shapes().items()}
+            arrays[name] = np.arange(1, 1 + int(np.prod(shape)), dtype=np.float32).reshape(shape)
+            from_arrays(model, arrays)
+            found = np.concatenate([p.data.ravel() for p in model.parameters()])
+            assert sorted(found[found != 0]) == list(range(1, 1 + int(np.prod(shape))))
+
+
+def test_arrays_that_do_not_fit_a_model_are_listed_and_change_nothing():
+    model = Transformer(GPT2, rng=np.random.default_rng(0))
+    before = to_arrays(model)
+    arrays = random_model(GPT2)
+    del arrays["transformer.wpe.weight"]
+    arrays["extra"] = np.zeros(2)
+    arrays["lm_head.weight"] = arrays["lm_head.weight"].T
+    arrays["transformer.ln_f.bias"] = np.zeros(21, dtype=np.int32)
+    with pytest.raises(ValueError, match="the arrays must fit the configuration") as caught:
+        from_arrays(model, arrays)
+    for line in (
+        "missing: transformer.wpe.weight (5, 21)",
+        "unexpected: extra (2,)",
+        "misshapen: lm_head.weight must be (17, 21), got (21, 17)",
+        "transformer.ln_f.bias has type int32",
+    ):
+        assert line in str(caught.value)
+    for name, array in to_arrays(model).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_model_with_other_parameters_than_its_family_is_refused(tmp_path):
+    from fp_neural.module import Parameter
+
+    model = Transformer(LLAMA)
+    model.adapter = Parameter(np.zeros(3))
+    del model.blocks[1].norm2.weight
+    for call in (lambda: to_arrays(model), lambda: from_arrays(model, {}), lambda: save(model, tmp_path / "m")):
+        with pytest.raises(ValueError, match=r"lacks \['blocks.1.norm2.weight'\] and has besides \['adapter'\]"):
+            call()
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("title", json.loads(FIXTURE.read_text(encoding="utf-8")))
+def test_a_loaded_directory_computes_what_transformers_computes(title, tmp_path):
+    frozen = json.loads(FIXTURE.read_text(encoding="utf-8"))[title]
+    config = TransformerConfig.from_huggingface(frozen["config"])
+    rng = np.random.default_rng(frozen["seed"])
+    arrays = {n: rng.normal(0, 0.3, s).astype(np.float32) for n, s in config.parameter_shapes().items()}
+    save_file(arrays, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(frozen["config"]), encoding="utf-8")
+    model, ids = load(tmp_path), np.array(frozen["ids"])
+    assert np.abs(np.array(frozen["logits"])).max() > 0.5
+    # float32 in another order of sums, logits of a few units
+    np.testing.assert_allclose(model(ids).data, frozen["logits"], atol=2e-5)

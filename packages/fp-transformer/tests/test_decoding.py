@@ -90,6 +90,8 @@ SETTINGS = [
     {"top_p": 0.6},
     {"min_p": 0.3},
     {"temperature": 2.0, "top_k": 4, "top_p": 0.9, "min_p": 0.2},
+    {"top_k": 4, "top_p": 0.5},
+    {"temperature": 0.9, "top_k": 4, "min_p": 0.6},
     {"temperature": 0},
     {"temperature": 0.0, "top_k": 3},
 ]
@@ -97,9 +99,10 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_choosing_is_drawing_as_stage_1_draws(settings):
-    logits = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32)
+    logits = np.random.default_rng(1).normal(size=(20, 7)).astype(np.float32)
+    rngs = [np.random.default_rng(3) for _ in range(2)]
     for row in logits:
-        assert choose(row, np.random.default_rng(3), **settings) == draw(row, np.random.default_rng(3), **settings)
+        assert choose(row, rngs[0], **settings) == draw(row, rngs[1], **settings)
 
 
 class Grid(np.random.Generator):

@@ -130,18 +130,18 @@ def test_padding_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_it_learns_a_rule(name):
+def test_it_learns_a_rule(name, shapes_unchecked):
     # after a comes b or c by what stood before a: two tokens have to be seen
     rng = np.random.default_rng(0)
     model = make(name, np.float32)
     texts = np.array([[1, 0, 2, 1, 0, 2, 1, 0, 2], [3, 0, 4, 3, 0, 4, 3, 0, 4]])
-    for _ in range(60):
+    for _ in range(120):
         ids = texts[rng.integers(0, 2, 4)]
         model.zero_grad()
         loss = model.loss(ids[:, :-1], ids[:, 1:])
         loss.backward()
         for p in model.parameters():
-            p.data = p.data - np.float32(1.0) * np.clip(p.grad, -0.1, 0.1)
+            p.data = p.data - np.float32(0.5) * np.clip(p.grad, -0.1, 0.1)
     assert loss.item() < 0.15  # who looks at one token only has 3/8 ln 2 = 0.26 at the least
 
 

@@ -62,7 +62,7 @@ def test_the_top_of_the_lens_is_the_model(config):
 
 
 @EACH
-@pytest.mark.claim("transformer.attribution")
+@pytest.mark.claim("transformer.residual-sum")
 def test_the_parts_add_up_to_the_logits(config):
     model = make(config)
     parts = attribution(model, IDS)

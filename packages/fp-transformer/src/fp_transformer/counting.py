@@ -86,9 +86,9 @@ GPT-2  1024 0.936
 SmolLM2   256 0.968
 SmolLM2  1024 0.884
 
-**From flops to time.** Divide the flops that a machine does in a second by those of a token, and the quotient is how many
-tokens a second it could train on. What it reaches of that is its **model flops utilisation**, `utilisation`. The flops
-are those of (E2) and no others, so that a program does not look better by computing things twice.
+**From flops to time.** Divide the flops that a machine does in a second by those of a token, and the quotient is how
+many tokens a second it could train on. What it reaches of that is its **model flops utilisation**, `utilisation`. The
+flops are those of (E2) and no others, so that a program does not look better by computing things twice.
 
 One token at a time the limit is another: all matrices, and the cache, are read for one token
 (`attention.decode-intensity`). `decode_bytes` counts them, and the bytes that a machine reads in a second, divided by
@@ -138,12 +138,12 @@ projection and sum, norm, feed-forward and sum. In one of GPT-2 they are $1 + 3 
 
 The exponentials are what grows with the square of the length, $H T / 2$ numbers a token and block against some $18\, C$
 for the rest; `fp_attention.tiled` keeps none of them. The two arrays of $B\, T\, V$ numbers at the end are often the
-largest of all in small models. The way back gives up what it has passed, and needs beside it little more than the
-cotangents of one block.
+largest of all in small models. The way back gives up what it has passed, faster than gradients are added, so its
+beginning is the moment at which most is held.
 
 >>> memory = training_memory(smollm2, batch=8, length=512)
 >>> {part: f"{n / 2**30:.2f} GiB" for part, n in memory.parts().items()}
-{'parameters': '0.50 GiB', 'gradients': '0.50 GiB', 'optimizer': '1.00 GiB', 'activations': '9.27 GiB'}
+{'parameters': '0.50 GiB', 'gradients': '0.50 GiB', 'optimizer': '1.00 GiB', 'activations': '7.63 GiB'}
 
 ## In practice
 

@@ -330,7 +330,7 @@ def _swiglu_slopes(
     _silu_slope(da, db, rest, a)
     np.multiply(b, g, out=rest)
     da *= rest
-    db *= b
+    db *= g
 
 
 def _swiglu_along_a(dout: np.ndarray, rest: np.ndarray, t: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:

@@ -81,8 +81,8 @@ left, the shorter ones would start at other positions than they have alone, wher
 a new token, of its own generator; the others have their next token already, from their prompts.
 
 **Claim** `transformer.batch-exact`. In exact arithmetic `generate_batch` gives each prompt the tokens that `generate`
-gives it alone with the same generator. If nothing slides, and $m_b$ and $N_b$ are the lengths of prompts and
-continuations, the batch takes at most $\max_b (m_b + N_b) - \min_b m_b$ passes.
+gives it alone with the same generator. If nothing slides, and $N_b$ tokens are chosen, stops included, after a prompt
+of $m_b$, the batch takes at most $\max_b (m_b + N_b) - \min_b m_b$ passes.
 
 **Proof.** The layers (E1) of `fp_attention.kv_cache` act on each text of a batch by itself, so a row of the batch has
 what its text has alone. Let $n$ be the length of the shortest unfinished text. The batch computes what (E1) lets a

@@ -563,36 +563,40 @@ def _config(
     """The sizes, if the file asks for nothing that is not known here."""
     options = {key.removeprefix(f"{architecture}."): v for key, v in entries.items() if key.startswith(architecture)}
 
-    def take(key: str, default: Any = None) -> Any:
+    def take(key: str, kind: type, default: Any = None) -> Any:
         found = options.pop(key, default)
         if found is None:
             raise ValueError(f"{architecture}.{key} is missing")
         if isinstance(found, list) and len(set(found)) == 1:  # one for each block
-            return found[0]
+            found = found[0]
+        if type(found) is not kind:
+            raise ValueError(f"{architecture}.{key} must be of type {kind.__name__}, got {str(found)[:40]!r}")
         return found
 
     if "token_embd.weight" not in arrays or len(arrays["token_embd.weight"].shape) != 2:
         raise ValueError("there must be a matrix token_embd.weight, with a row for each token")
     V = arrays["token_embd.weight"].shape[0]
-    heads = take("attention.head_count")
+    heads = take("attention.head_count", int)
     sizes = {
         "vocab_size": V,
-        "context_length": take("context_length"),
-        "n_layers": take("block_count"),
+        "context_length": take("context_length", int),
+        "n_layers": take("block_count", int),
         "n_heads": heads,
-        "d_model": take("embedding_length"),
-        "d_ff": take("feed_forward_length"),
+        "d_model": take("embedding_length", int),
+        "d_ff": take("feed_forward_length", int),
     }
-    kv_heads = take("attention.head_count_kv", heads)
+    kv_heads = take("attention.head_count_kv", int, heads)
     if architecture == "gpt2":
-        config = TransformerConfig.gpt2(**sizes, tied=tied, norm_eps=take("attention.layer_norm_epsilon"))
+        config = TransformerConfig.gpt2(
+            **sizes, tied=tied, norm_eps=_decimal(take("attention.layer_norm_epsilon", float))
+        )
     else:
         config = TransformerConfig.llama(
             **sizes,
             n_kv_heads=kv_heads,
             tied=tied,
-            norm_eps=float(f"{take('attention.layer_norm_rms_epsilon'):.7g}"),  # 1e-5 became a float32 in the file
-            rope_base=take("rope.freq_base", 10000.0),
+            norm_eps=_decimal(take("attention.layer_norm_rms_epsilon", float)),
+            rope_base=take("rope.freq_base", float, 10000.0),
         )
     neutral = {  # options that leave the function what it is, if they have these values
         "vocab_size": V,
@@ -611,6 +615,11 @@ def _config(
         said = ", ".join(f"{architecture}.{key} = {str(value)[:40]}" for key, value in strange.items())
         raise ValueError(f"{said}: not supported, as it would change what the model computes")
     return config
+
+
+def _decimal(x: float) -> float:
+    """The short decimal number that became this float32."""
+    return float(f"{x:.7g}")
 
 
 def _renamed(architecture: str, arrays: Mapping[str, _Array]) -> dict[str, str]:

@@ -5,7 +5,7 @@ A network that starts with numbers of the wrong size has to repair that before i
 never get to it. Which size is right for each of a transformer's arrays, so that its first prediction is a shrug, its
 signals neither grow nor fade with depth, and no branch drowns the others?
 
-You need: `fp_transformer.config`, `fp_transformer.residual`, `neural.weighted-sum-variance`.
+You need: `fp_transformer.config`, `fp_transformer.residual`, `neural.layer-lengths`, `neural.first-loss`.
 
 ## What is asked
 
@@ -13,25 +13,17 @@ You need: `fp_transformer.config`, `fp_transformer.residual`, `neural.weighted-s
   $\ln V$. A norm stands in front of the last matrix, so its input $h$ has $|h|^2 = C$ (but for $\varepsilon$), and for
   entries of $U$ drawn with deviation $\sigma$ each logit $u_v \cdot h$ has variance $\sigma^2 C$.
 - **No growth.** Norms in front of the branches give them inputs of size one whatever the stream's size; a matrix with
-  $I$ inputs and entries of deviation $1 / \sqrt I$ keeps that size.
+  $I$ inputs and entries of deviation $1 / \sqrt I$ keeps that size (`neural.layer-lengths`).
 - **No drowning.** $2L$ branches add to the stream. With the last matrix of each divided by $\sqrt{2L}$, all of them
   together add about as much as one would without (`transformer.residual-variance`).
 
-**Claim** `transformer.first-loss`. Let the logits of a row be independent normal numbers with mean zero and variance
-$s^2$, and let the token that came be independent of them. Then the mean loss $m$ satisfies
+How far from $\ln V$ does a model start? `neural.first-loss` says: at most $\frac12 s^2$ above it, if its logits are
+like normal numbers of variance $s^2$. With $\sigma = 0.02$ and $C = 768$, GPT-2's size, and for a small model that is
+drawn:
 
-$$\ln V \le m \le \ln V + \frac{s^2}{2}. \qquad \text{(E1)}$$
-
-**Proof.** The loss is $\ln \sum_j e^{z_j} - z_y$, and $z_y$ has the mean zero. Below: by `neural.logsumexp-bounds` $\ln
-\sum_j e^{z_j} \ge \frac1V \sum_j z_j + \ln V$, whose mean is $\ln V$. Above: the logarithm is concave, so by
-`markov.jensen` the mean of $\ln \sum_j e^{z_j}$ is at most $\ln \sum_j \mathbb{E} e^{z_j} = \ln (V\, \mathbb{E}
-e^{z_1})$, and a normal number with variance $s^2$ has $\mathbb{E} e^{z} = e^{s^2 / 2}$: in the area of $e^z \frac{1}{s
-\sqrt{2 \pi}} e^{-z^2 / 2 s^2}$ the exponent is $-\frac{(z - s^2)^2}{2 s^2} + \frac{s^2}{2}$, so that it is $e^{s^2 /
-2}$ times the area, one, of a density with mean $s^2$. $\blacksquare$
-
-(`markov.jensen` is for finitely many values; for a density both sides are limits of such means.) With $\sigma = 0.02$
-and $C = 768$, $s^2 = 0.31$: GPT-2 starts at most $0.15$ above $\ln V$.
-
+>>> from fp_neural.initialization import initial_loss_bounds
+>>> [round(bound - math.log(50257), 2) for bound in initial_loss_bounds(50257, 0.02 * math.sqrt(768))]
+[0.15, 0.15]
 >>> config = TransformerConfig.gpt2(vocab_size=65, context_length=16, n_layers=2, n_heads=2, d_model=64)
 >>> from fp_transformer.model import Transformer
 >>> rng = np.random.default_rng(0)

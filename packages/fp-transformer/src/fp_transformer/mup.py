@@ -19,8 +19,8 @@ v \in \mathbb{R}^n. \qquad \text{(E1)}$$
 $U$ stands for an embedding, $W$ for the matrices inside, $v$ for a row of the output. All weights are independent
 normal numbers with mean zero; those of $U$ have the variance $1$ and those of $W$ the variance $\frac1n$, so that the
 entries of $h$ and $z$ have mean square $1$ (`neural.layer-lengths`). Those of $v$ have the deviation $\sigma$, to be
-chosen. Let the loss be $\ell = \chi f$ with a number $\chi \ne 0$: any loss is, up to $o$ of the step. Three matrices
-are moved with rates $\eta_U$, $\eta_W$, $\eta_v$. How far does the first step move $h$, $z$ and $f$?
+chosen. Let the loss be $\ell = \chi f$ with a number $\chi \ne 0$; of another loss $\chi$ is the slope in $f$. Three
+matrices are moved with rates $\eta_U$, $\eta_W$, $\eta_v$. How far does the first step move $h$, $z$ and $f$?
 
 We want each matrix to be learned: as $n$ grows, its step should move what it computes by an amount that neither
 vanishes nor grows. And $f$ should not be moved without bound. Write $A \asymp B$ if $A / B$ stays between two positive
@@ -53,8 +53,8 @@ $$
 
 and $v \cdot \Delta W h$, $v \cdot W \Delta U x = (W^\top v) \cdot \Delta U x$ are the last two lines. Sizes: by
 `neural.layer-lengths` $\mathbb{E} |z|^2 = \mathbb{E} |h|^2 = n$ and $\mathbb{E} |W^\top v|^2 = n \cdot \frac1n\,
-\mathbb{E} |v|^2 = n \sigma^2$, in equal parts for its $n$ entries. The $h_j$ are independent standard normal numbers, so
-$\mathbb{E} |h|^4 = \sum_j \mathbb{E} h_j^4 + \sum_{j \ne k} \mathbb{E} h_j^2\, \mathbb{E} h_k^2 = 3n + n (n - 1) =
+\mathbb{E} |v|^2 = n \sigma^2$, in equal parts for its $n$ entries. The $h_j$ are independent standard normal numbers,
+so $\mathbb{E} |h|^4 = \sum_j \mathbb{E} h_j^4 + \sum_{j \ne k} \mathbb{E} h_j^2\, \mathbb{E} h_k^2 = 3n + n (n - 1) =
 n (n + 2)$, where $\mathbb{E} h_j^4 = 3$ by parts: in (E5) of `fp_markov.mathematics` with $u = t^3$ and
 $v = -\varphi(t)$, the mean of $t^3 \cdot t$ is that of $3 t^2$. $v$ is independent of $h$ and $W$. Now insert: the
 three conditions are read off, and the last two lines become $\asymp n \sigma$ both. $\blacksquare$
@@ -76,20 +76,23 @@ Adam divides by the size of the gradient, and so the rates change, but not the c
 
 **Claim** `transformer.mup-adam`. Let every entry move by its matrix's rate against the sign of its gradient, as in
 Adam's first step with $\varepsilon = 0$. With $\kappa = \mathbb{E} |Z| = \sqrt{2 / \pi}$ for a standard normal $Z$,
-$s = \operatorname{sign} \chi$ and $|a|_1 = \sum_i |a_i|$,
+$s = \operatorname{sign} \chi$, $|a|_1 = \sum_i |a_i|$ and $p = |x|_1$,
 
 | by the step of | what | exactly | its mean, up to sign |
 | --- | --- | --- | --- |
-| $v$ | $f$ | $-\eta_v s\, \lvert z \rvert_1$ | between $\kappa^2 \eta_v n$ and $\kappa\, \eta_v n$ |
-| $W$ | $z_i$ | $-\eta_W s \operatorname{sign}(v_i)\, \lvert h \rvert_1$ | $\kappa\, \eta_W n$, given $v$ |
-| $U$ | $h_j$ | $-\eta_U s \operatorname{sign}(W^\top v)_j\, \lvert x \rvert_1$ | $\eta_U \lvert x \rvert_1$, given $W$ and $v$ |
-| $W$ | $f$ | $-\eta_W s\, \lvert v \rvert_1 \lvert h \rvert_1$ | $\kappa^2 \eta_W n^2 \sigma$ |
-| $U$ | $f$ | $-\eta_U s\, \lvert W^\top v \rvert_1 \lvert x \rvert_1$ | $\eta_U \lvert x \rvert_1$ times $\kappa^2 n \sigma$ to $\kappa n \sigma$ |
+| $v$ | $f$ | $-\eta_v s\, \lvert z \rvert_1$ | from $\kappa^2 \eta_v n$ to $\kappa \eta_v n$ |
+| $W$ | $z_i$ | $-\eta_W s\, \lvert h \rvert_1 \operatorname{sign}(v_i)$ | $\kappa\, \eta_W n$, given $v$ |
+| $U$ | $h_j$ | $-\eta_U s\, p \operatorname{sign}(W^\top v)_j$ | $\eta_U p$, given $W$ and $v$ |
+| $W$ | $f$ | $-\eta_W s\, \lvert h \rvert_1 \lvert v \rvert_1$ | $\kappa^2 \eta_W n^2 \sigma$ |
+| $U$ | $f$ | $-\eta_U s\, p\, \lvert W^\top v \rvert_1$ | $\eta_U p\, n \sigma$ times $\kappa^2$ to $\kappa$ |
 
 So the first three are $\asymp 1$ exactly if $\eta_v \asymp \frac1n$, $\eta_W \asymp \frac1n$ and $\eta_U \asymp 1$, and
 then the last two are bounded exactly if $\sigma$ is at most of order $\frac1n$:
 
-$$\sigma = \frac1n, \qquad \eta_U \asymp 1, \quad \eta_W \asymp \frac1n, \quad \eta_v \asymp \frac1n. \qquad \text{(E3)}$$
+$$
+\sigma = \frac1n, \qquad \eta_U \asymp 1, \quad \eta_W \asymp \frac1n, \quad \eta_v \asymp \frac1n.
+\qquad \text{(E3)}
+$$
 
 With $\sigma = \frac{1}{\sqrt n}$ and one rate $\eta$, the mean change of $f$ by the step of $W$ is $\kappa^2 \eta\, n
 \sqrt n$. Rates for which it is bounded move $z$ by an amount of order $\frac{1}{\sqrt n}$ at most.
@@ -97,8 +100,8 @@ With $\sigma = \frac{1}{\sqrt n}$ and one rate $\eta$, the mean change of $f$ by
 **Proof.** The signs of the gradients are $s \operatorname{sign}(z_i)$, $s \operatorname{sign}(v_i)
 \operatorname{sign}(h_j)$ and $s \operatorname{sign}(W^\top v)_j \operatorname{sign}(x_k)$ (with probability one none is
 zero, where $x_k \ne 0$). Times the rates, applied to $z$, $h$ and $x$, and multiplied by $v$ and by $W^\top v$ for the
-last two, they give the column *exactly*, as $\operatorname{sign}(a)\, a = |a|$. Means: $\mathbb{E} |Z| = 2 \int_0^\infty
-z \varphi(z)\, dz = 2 \varphi(0) = \sqrt{2 / \pi}$, as $-\varphi$ has the slope $z \varphi$. So
+last two, they give the column *exactly*, as $\operatorname{sign}(a)\, a = |a|$. Means: $\mathbb{E} |Z|$ is twice the
+area of $z \varphi(z)$ from $0$ on, and $-\varphi$ has the slope $z \varphi$: it is $2 \varphi(0) = \sqrt{2 / \pi}$. So
 $\mathbb{E} |h|_1 = \kappa n$ and $\mathbb{E} |v|_1 = \kappa n \sigma$, and $h$ and $v$ are independent. Given $h$,
 $z_i$ is normal with variance $\frac1n |h|^2$, so $\mathbb{E} |z|_1 = n \cdot \kappa\, \mathbb{E} |h| / \sqrt n$. And
 $\mathbb{E} |h| \le \sqrt{\mathbb{E} |h|^2} = \sqrt n$, since no variance is negative, while $|h|_1 \le \sqrt n\, |h|$
@@ -111,10 +114,17 @@ The two claims are about a linear network, one example and one step. What carrie
 change of a weight matrix is made of the very vectors that it is applied to, so its effect is a sum of $n$ numbers of
 one sign, while a random matrix of the same size makes a sum that cancels down to $\sqrt n$.
 
+>>> print(*FirstStep._fields)
+f_by_v z_by_W h_by_U f_by_W f_by_U
 >>> for rules in ("mup", "standard"):
 ...     for width in (64, 256, 1024):
-...         effects = first_step(width, rules, rng=np.random.default_rng(0))
-...         print(rules, width, *(f"{name} {size:.3f}" for name, size in effects._asdict().items()))
+...         print(*np.round(first_step(width, rules, rng=np.random.default_rng(0)), 1), f"{rules}, width {width}")
+0.8 0.8 1.3 4.9 9.1 mup, width 64
+0.8 0.8 1.3 4.8 8.2 mup, width 256
+0.8 0.8 1.3 5.3 8.7 mup, width 1024
+0.8 0.8 1.3 4.9 9.1 standard, width 64
+3.1 3.2 1.3 38.4 16.3 standard, width 256
+13.5 13.2 1.3 341.5 35.0 standard, width 1024
 
 ## One number, three places
 
@@ -127,8 +137,8 @@ $\eta / m$, compute the same function at every step as with $w$ and the rate $\e
 
 **Proof.** Suppose $m w' = w$ before a step; it holds at the start. With the gradient $G$ in $w$, that in $w'$ is $m G$
 (`autograd.jacobian-chain`). Gradient descent changes $m w'$ by $-m \frac{\eta}{m^2}\, m G = -\eta G$. The sign of $m G$
-is that of $G$, and Adam's quotient of means $\hat m_t / \sqrt{\hat v_t}$ does not change if all gradients are multiplied
-by $m$; so $m w'$ changes by $m \cdot \frac{\eta}{m}$ times the same. $\blacksquare$
+is that of $G$, and Adam's quotient of means $\hat m_t / \sqrt{\hat v_t}$ does not change if all gradients are
+multiplied by $m$; so $m w'$ changes by $m \cdot \frac{\eta}{m}$ times the same. $\blacksquare$
 
 So there is a family of choices for each matrix, and a table needs two columns only. It also helps where one array plays
 two parts: an output tied to the embedding keeps the embedding's size and rate, and its logits are multiplied by
@@ -164,24 +174,27 @@ changes.
 ## Measured
 
 `coordinate_check` makes transformers of several widths, takes a few steps of Adam on one batch, and looks how far the
-entries of the last stream, and the logits, have moved. Four times the width, by the table and by the standard:
+entries of the last stream, and the logits, have moved. How many times as far for eight times the width, by the table
+and by the standard:
 
 >>> for rules in ("mup", "standard"):
-...     check = coordinate_check((32, 128), rules, seeds=2)
-...     print(rules, check.stream.round(2), check.logits.round(2))
+...     check = coordinate_check((16, 128), rules)
+...     print(rules, (check.stream[1] / check.stream[0]).round(), (check.logits[1] / check.logits[0]).round())
+mup 1.0 1.0
+standard 3.0 2.0
 
 ## In practice
 
-G. Yang and others (2021, 2022) found these rules for any architecture by a theory of infinitely wide networks, and tuned
-a model of 40 million parameters for one of 6.7 billion. What is proven here is the part that a first step shows;
+G. Yang and others (2021, 2022) found these rules for any architecture by a theory of infinitely wide networks, and
+tuned a model of 40 million parameters for one of 6.7 billion. What is proven here is the part that a first step shows;
 that the limit is reached, and that the best rate then stays where it is, are theirs. Depth is another matter: it needs
-factors of its own on the branches (`fp_transformer.residual`), and weight decay, batch size and length of training shift
-the best rate as well. Adam's $\varepsilon$ has to be small next to gradients, which fall with the width.
+factors of its own on the branches (`fp_transformer.residual`), and weight decay, batch size and length of training
+shift the best rate as well. Adam's $\varepsilon$ has to be small next to gradients, which fall with the width.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -311,7 +324,7 @@ def roles(model: Transformer) -> dict[str, Role]:
 
 
 class FirstStep(NamedTuple):
-    """Root mean squares of what one step changes in (E1), averaged over the output for `f`: all of order one in muP."""
+    """How far the first step of one matrix moves what comes out of it, and the output: root mean squares."""
 
     f_by_v: float
     z_by_W: float
@@ -375,7 +388,7 @@ def first_step(
         -rate / base * out.rate * move(z),
     )
 
-    def size(a: np.ndarray) -> float:
+    def size(a: Any) -> float:
         return math.sqrt(float(np.mean(a * a)))
 
     return FirstStep(size(dv @ z), size(dW @ h), size(dU @ x), size(v @ (dW @ h)), size(back @ (dU @ x)))

@@ -165,11 +165,12 @@ g$. $K_l$ multiplies by $r_l$ whatever is orthogonal to its output $x_{l+1}$, as
 of $g$ again. With constant branches every $J_S$ in (E3) but $I$ is zero. $\blacksquare$
 
 So the two forms promise different things. With the line left free, a branch that passes nothing back, because its
-softmax or its gates are saturated, costs nothing. With norms on the line each such branch halves the squared gradient
-of all that lies below. With weights of the right size there need be no such loss at the start: the branches pass back
-about what the norms take. Real stacks of attention and feed-forward layers, drawn three times each; the root mean
-square of the last stream, that of the cotangent at the bottom for one of size one at the very top, and the length of
-the gradient of the last branch's weights, each from the smallest to the largest of the three:
+softmax or its gates are saturated, costs nothing. With norms on the line each such branch that is as large as the
+stream halves the squared gradient of all that lies below. With weights of the right size there need be no such loss at
+the start: the branches pass back about what the norms take. Real stacks of attention and feed-forward layers, drawn
+three times each; the root mean square of the last stream, that of the cotangent at the bottom for one of size one at
+the very top, and the length of the gradient of the last branch's weights, each from the smallest to the largest of the
+three:
 
 >>> def measured(depth, norm_first, scale=1.0):
 ...     found = []

@@ -4,7 +4,7 @@ Tracing: what goes through a model, seen from outside.
 A model is a few lines of code and a lot of numbers. Which shapes do they have on their way? What would the model say if
 it stopped halfway up? And which block is it that makes it say what it says?
 
-You need: `fp_transformer.model`, `fp_attention.maps`.
+You need: `fp_transformer.model`, `fp_transformer.residual`, `fp_attention.maps`.
 
 ## Every shape
 
@@ -60,27 +60,10 @@ the top only, and what a block writes may be meant for another block and not for
 
 ## Who said it
 
-At the top the logits can be taken apart. Let $a_0 = x^{(0)}_n$ and $a_l = x^{(l)}_n - x^{(l-1)}_n$ be what the
-embedding and each block added at position $n$, so that $x^{(L)}_n = \sum_l a_l$. The norm at the end is a linear map
-but for its denominator. Take the denominator for given: it is
-
-$$
-r = \sqrt{\tfrac1C |x|^2 + \varepsilon} \ \text{ (RMSNorm)}, \qquad
-r = \sqrt{\tfrac1C |x - \bar x|^2 + \varepsilon} \ \text{ (LayerNorm)}
-$$
-
-at $x = x^{(L)}_n$, with $\bar x$ the mean of the entries (of each entry of a vector, in a difference).
-
-**Claim** `transformer.attribution`. With gains $\gamma$ and biases $\beta$ (zero for RMSNorm) of the last norm, and
-$a^\circ_l = a_l$ for RMSNorm, $a^\circ_l = a_l - \bar a_l$ for LayerNorm,
-
-$$z_n = U \beta + \sum_{l=0}^{L} U \Big( \gamma \odot \frac{a^\circ_l}{r} \Big). \qquad \text{(E2)}$$
-
-**Proof.** Subtracting the mean is linear: $x - \bar x = \sum_l (a_l - \bar a_l)$. So the norm of $x = \sum_l a_l$ is
-$\gamma \odot \frac1r \sum_l a^\circ_l + \beta$, and $U$ is linear. $\blacksquare$
-
-The parts add up exactly, and say who wrote what was read. They do not say what the logits would be without a block: the
-blocks above it read what it wrote, and $r$ would be another.
+At the top the logits can be taken apart: by `transformer.residual-sum` each is a sum of one number for the embedding,
+one for each block, and one for the bias of the last norm. `attribution` computes them. The parts add up exactly, and
+say who wrote what was read. They do not say what the logits would be without a block: the blocks above it read what it
+wrote, and the size by which the norm divides would be another.
 
 ## In practice
 
@@ -99,6 +82,7 @@ from fp_autograd.tensor import Mode, no_grad
 from fp_autograd.tracing import Box, value_of
 from fp_neural.module import Module
 from fp_transformer.model import Transformer
+from fp_transformer.residual import normalized_terms
 
 __all__ = ["trace_shapes", "ShapeTrace", "Shapes", "logit_lens", "attribution", "attention_maps"]
 
@@ -214,7 +198,7 @@ def logit_lens(model: Transformer, ids: Integer[np.ndarray, "B T"]) -> Float[np.
 
 def attribution(model: Transformer, ids: Integer[np.ndarray, "B T"]) -> Float[np.ndarray, "parts B T V"]:
     """
-    What the embedding and each block contribute to the logits (E2).
+    What the embedding and each block contribute to the logits (`transformer.residual-sum`).
 
     Parameters
     ----------
@@ -244,16 +228,11 @@ def attribution(model: Transformer, ids: Integer[np.ndarray, "B T"]) -> Float[np
     ((4, 1, 3, 50), True)
     """
     with no_grad():
-        streams = [np.array(value_of(x)) for x in _in_use(model, ids)]
-    norm, parts = model.norm, np.stack([streams[0], *np.diff(np.stack(streams), axis=0)])
-    x, gain = streams[-1], norm.weight.data
-    bias = np.zeros_like(gain) if model.config.is_llama else norm.bias.data  # type: ignore[union-attr]
-    if not model.config.is_llama:
-        x, parts = (a - a.mean(axis=-1, keepdims=True) for a in (x, parts))
-    r = np.sqrt((x * x).mean(axis=-1, keepdims=True) + model.config.norm_eps)
+        terms = normalized_terms(_in_use(model, ids), model.norm)
+    bias = getattr(model.norm, "bias", None)
+    last = np.zeros_like(terms[:1]) if bias is None else np.broadcast_to(bias.data, terms[:1].shape)
     U = (model.embedding if model.output is None else model.output).weight.data
-    constant = np.broadcast_to(bias @ U.T, (1, *ids.shape, len(U)))
-    return np.concatenate([(parts / r * gain) @ U.T, constant])
+    return np.concatenate([terms, last]) @ U.T
 
 
 def attention_maps(model: Transformer, ids: Integer[np.ndarray, "B T"]) -> Float[np.ndarray, "L B H T T"]:
