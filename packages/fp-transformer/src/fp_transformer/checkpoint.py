@@ -312,7 +312,7 @@ def load(path: str | Path, *, dtype: Any = np.float32) -> "Transformer":
     from fp_transformer.model import Transformer
 
     path = Path(path)
-    if path.is_file() and path.suffix == ".gguf":
+    if path.suffix.lower() == ".gguf" and not path.is_dir():
         from fp_transformer.gguf_file import read_gguf
 
         config, arrays = read_gguf(path)

@@ -12,7 +12,7 @@ log-sum-exp and its gradient (`fp_autograd.rules`), Huber's function (`fp_optim.
 ## Two power laws and a floor
 
 J. Kaplan and others (2020) trained models of many sizes and saw straight lines: on logarithmic axes the loss falls with
-parameters, and with tokens, like $N^{-\alpha}$ and $D^{-\beta}$, over six powers of ten. J. Hoffmann and others (2022)
+parameters, and with tokens, like $N^{-\alpha}$ and $D^{-\beta}$, over many powers of ten. J. Hoffmann and others (2022)
 added what no model gets below:
 
 $$L(N, D) = E + A\, N^{-\alpha} + B\, D^{-\beta}, \qquad A, B, \alpha, \beta > 0, \quad E \ge 0, \qquad \text{(E1)}$$
@@ -33,9 +33,10 @@ $$
 N^* &= G \Big( \frac C6 \Big)^{\frac{\beta}{\alpha + \beta}}, \qquad
 D^* = \frac1G \Big( \frac C6 \Big)^{\frac{\alpha}{\alpha + \beta}}, \qquad
 G = \Big( \frac{\alpha A}{\beta B} \Big)^{\frac{1}{\alpha + \beta}}, \\
-L^* &= E + \Big( 1 + \frac{\alpha}{\beta} \Big) A\, G^{-\alpha} \Big( \frac C6 \Big)^{-\frac{\alpha \beta}{\alpha + \beta}}.
+L^* &= E + \Big( 1 + \frac{\alpha}{\beta} \Big) A\, G^{-\alpha}
+  \Big( \frac C6 \Big)^{-\frac{\alpha \beta}{\alpha + \beta}}.
 \end{aligned}
-\qquad \text{(E3)}
+\qquad \text{(E2)}
 $$
 
 **Proof.** Let $x = \ln N$, $y = \ln D$ and $c = \ln \frac C6$. Then $x$ and $y$ are any numbers, the condition reads
@@ -52,7 +53,7 @@ $$\alpha A e^{-\alpha x} - \lambda \quad \text{and} \quad \beta B e^{-\beta y} -
 
 They vanish together where
 
-$$\alpha A e^{-\alpha x} = \lambda = \beta B e^{-\beta y}. \qquad \text{(E2)}$$
+$$\alpha A e^{-\alpha x} = \lambda = \beta B e^{-\beta y}. \qquad \text{(E3)}$$
 
 Take logarithms of the outer sides, $\ln (\alpha A) - \alpha x = \ln (\beta B) - \beta y$, and insert $y = c - x$:
 
@@ -67,11 +68,11 @@ $$
 So with this $x$, $y = c - x = -\ln G + \frac{\alpha}{\alpha + \beta}\, c$, and $\lambda = \alpha A e^{-\alpha x} > 0$
 all partial derivatives vanish and the condition holds. By `markov.concave-maximum` the point is the only maximiser of
 the Lagrangian, and by `markov.lagrange-sufficient` the only one of $f$ under the condition. Exponentials of $x$ and $y$
-are $N^*$ and $D^*$. Last, by (E2) $B D^{*-\beta} = \frac{\alpha}{\beta} A N^{*-\alpha}$, so
+are $N^*$ and $D^*$. Last, by (E3) $B D^{*-\beta} = \frac{\alpha}{\beta} A N^{*-\alpha}$, so
 $L^* - E = \big( 1 + \frac{\alpha}{\beta} \big) A N^{*-\alpha}$, and
 $N^{*-\alpha} = G^{-\alpha} (C / 6)^{-\alpha \beta / (\alpha + \beta)}$. $\blacksquare$
 
-(E2) in words: at the best point one percent more parameters and one percent more tokens, which cost the same, also gain
+(E3) in words: at the best point one percent more parameters and one percent more tokens, which cost the same, also gain
 the same. It is the slopes that are equal and not the terms: the size has the part $s$ of the excess $L^* - E$,
 
 $$s = \frac{A N^{*-\alpha}}{L^* - E} = \frac{\beta}{\alpha + \beta}, \qquad \text{(E4)}$$
@@ -83,7 +84,7 @@ and all on what it is worth: the excess falls like a power of $C$, the loss does
 the same at all budgets exactly if $\alpha = \beta$, and is $(B/A)^{1/\alpha}$ then; it grows with the budget exactly if
 $\alpha > \beta$.
 
-**Proof.** Divide the two halves of (E3). The exponent of $C$ is zero, or positive, exactly as said. If
+**Proof.** Divide the two halves of (E2). The exponent of $C$ is zero, or positive, exactly as said. If
 $\alpha = \beta$, $G = (A/B)^{1/(2\alpha)}$. $\blacksquare$
 
 "Twenty tokens a parameter" is a statement about nearly equal exponents. Hoffmann and others found it in two ways, by
@@ -93,12 +94,15 @@ read the runs off the figures and fitted them again, found that it had not been 
 >>> for name, law in (("Hoffmann", HOFFMANN), ("Besiroglu", BESIROGLU)):
 ...     best = [law.optimal(C) for C in (1e18, 5.76e23, 1e26)]
 ...     print(f"{name:9} N* ~ C^{law.exponents[0]:.2f}", *(f"{x.tokens / x.parameters:6.1f}" for x in best))
+Hoffmann  N* ~ C^0.46   18.6   59.1   92.5
+Besiroglu N* ~ C^0.51   25.7   18.4   16.1
 
 (5.76e23 flops were the budget of Chinchilla, with 70 billion parameters and 1.4 trillion tokens.) Rounding alone does
 much: with the two digits that the paper prints, 0.34 and 0.28, a budget of 1e26 gets
 
 >>> rounded = ParametricLoss(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 >>> f"{rounded.optimal(1e26).tokens / HOFFMANN.optimal(1e26).tokens - 1:+.0%} tokens"
+'+28% tokens'
 
 ## Not the best size
 
@@ -115,15 +119,19 @@ they are $s K r^{-\alpha}$ and $(1 - s) K d^{-\beta}$, and sum to $K$ exactly if
 $$d^{-\beta} = \frac{1 - s\, r^{-\alpha}}{1 - s},$$
 
 which some $d > 0$ fulfils exactly if the right side is positive. Last, suppose $r d \le 1$. The budget $r d\, C \le C$
-reaches $L^*$ with $(r N^*, d D^*)$, and cannot go below the smallest loss of that budget, which by (E3) falls strictly
+reaches $L^*$ with $(r N^*, d D^*)$, and cannot go below the smallest loss of that budget, which by (E2) falls strictly
 as budgets grow and is $L^*$ at $C$. So $r d = 1$, and as the best point of $C$ is the only one, $r = 1$. $\blacksquare$
 
 >>> for r in (0.25, 0.5, 1, 2):
 ...     d, rd = BESIROGLU.price(r)
 ...     print(f"{r:5} of the size: {d:5.2f} of the tokens, {rd:.2f} of the flops")
+ 0.25 of the size: 17.86 of the tokens, 4.47 of the flops
+  0.5 of the size:  2.52 of the tokens, 1.26 of the flops
+    1 of the size:  1.00 of the tokens, 1.00 of the flops
+    2 of the size:  0.57 of the tokens, 1.15 of the flops
 
-Half the size for a tenth more flops is cheap, if the model is to be used: each token that it reads or writes costs
-$2 N$ flops (`transformer.flops`).
+Half the size for so few flops more is cheap if the model is to be used: each token that it reads or writes costs $2 N$
+flops (`transformer.flops`).
 
 **Claim** `transformer.inference-smaller`. Of all models that reach a loss $L^* > E$, let $N^*$ be the size of the one
 that is cheapest to train. If $M > 0$ tokens are to be processed afterwards, the sum $6 N D + 2 N M$ is smaller for some
@@ -154,7 +162,7 @@ If $\alpha = \beta$, the parabola of least squares through any sizes that lie sy
 more, has its lowest point at $N^*$ exactly.
 
 **Proof.** $N = N^* e^u$ and $D = D^* e^{-u}$. So $L(u) = E + P e^{-\alpha u} + Q e^{\beta u}$ with
-$P = A N^{*-\alpha}$ and $Q = B D^{*-\beta}$, and by (E2) $\alpha P = \lambda = \beta Q$. The slopes are
+$P = A N^{*-\alpha}$ and $Q = B D^{*-\beta}$, and by (E3) $\alpha P = \lambda = \beta Q$. The slopes are
 
 $$
 L' = \lambda (e^{\beta u} - e^{-\alpha u}), \qquad L'' = \lambda (\beta e^{\beta u} + \alpha e^{-\alpha u}), \qquad
@@ -180,6 +188,9 @@ the sizes are spread:
 >>> for width in (2.0, 8.0, 32.0):
 ...     N = best.parameters * np.geomspace(1 / width, width, 9)
 ...     print(f"{width:4} {isoflop_minimum(N, law(N, 1e20 / (6 * N))) / best.parameters - 1:+.1%}")
+ 2.0 -1.2%
+ 8.0 -10.0%
+32.0 -25.1%
 
 ## Why the floor has to be fitted
 
@@ -191,12 +202,14 @@ $0$; and for all large $x$ it predicts a loss below $E$.
 
 $$f'(t) = -\alpha\, \frac{A e^{-\alpha t}}{E + A e^{-\alpha t}}, \qquad \text{(E7)}$$
 
-strictly between $-\alpha$ and $0$. On the interval of the data it is moreover at least its value at the left end, as the
-fraction falls with $t$, and at most that at the right end. By `markov.slope-bound` so are the quotients
-$q_{ij} = \frac{f(t_i) - f(t_j)}{t_i - t_j}$. The slope of least squares is a weighted mean of them: for any numbers,
+strictly between $-\alpha$ and $0$. On the interval of the data it is at least its value at the left end, as the
+fraction falls with $t$, and at most that at the right end. By `markov.slope-bound` the quotients
+$q_{ij} = \frac{f(t_i) - f(t_j)}{t_i - t_j}$ lie between these two, so strictly between $-\alpha$ and $0$. The slope of
+least squares is a weighted mean of them. For, with $f_i = f(t_i)$,
 
 $$
-\sum_{i, j} (t_i - t_j)(f_i - f_j) = 2 n \sum_i t_i f_i - 2 n^2\, \bar t \bar f = 2 n \sum_i (t_i - \bar t)(f_i - \bar f),
+\sum_{i, j} (t_i - t_j)(f_i - f_j) = 2 n \sum_i t_i f_i - 2 n^2\, \bar t \bar f
+  = 2 n \sum_i (t_i - \bar t)(f_i - \bar f),
 $$
 
 and the same with $t$ for $f$, so that by `markov.least-squares` the slope is
@@ -208,6 +221,7 @@ negative, the line falls below $\ln E$ for large $t$. $\blacksquare$
 >>> exponent = log_log_exponent(N, loss)
 >>> predicted = loss[-1] * (1e15 / 1e9) ** -exponent
 >>> print(f"exponent {exponent:.3f} for 0.348; at 1e15 parameters {predicted:.2f}, floor {BESIROGLU.E}")
+exponent 0.140 for 0.348; at 1e15 parameters 0.31, floor 1.8172
 
 A floor that is guessed is no better: too small, it bends the points as above; too large, it bends them the other way,
 and one above the smallest loss leaves logarithms of negative numbers. It has to be fitted with the rest.
@@ -226,16 +240,16 @@ $$
 with Huber's function $h$ (`optim.huber`, $L = 1$): a run whose relative error exceeds $w$ counts by its size and not by
 its square, so that one failed run does not decide.
 
-**Claim** `transformer.log-loss-gradient`. Let $p_i$ be the softmax of the three numbers in (E8), the shares of the three
-terms in the loss. $r_i$ has the gradient
+**Claim** `transformer.log-loss-gradient`. Let $p_i$ be the softmax of the three numbers in (E8), the shares that the
+three terms have in the loss. $r_i$ has the gradient
 $J_i = \big( p_{i1},\; p_{i2},\; p_{i3},\; -p_{i1} \ln N_i,\; -p_{i2} \ln D_i \big)$ in $\theta$, and (E8) has the
 gradient $\sum_i \omega_i r_i J_i$ with $\omega_i = \min(1, w / |r_i|)$.
 
 **Proof.** LSE has the gradient $p_i$ (`autograd.logsumexp-rule`) and its three arguments are linear in $\theta$: by
 `autograd.jacobian-chain` multiply. The slope of $h$ is $\min(w, \max(-w, r)) = \omega r$. $\blacksquare$
 
-Near $\theta$, with $\omega$ held fixed, (E8) is nearly half the sum of squares of $\sqrt{\omega_i} (r_i + J_i \cdot d)$.
-Its smallest value is a linear problem, and a multiple $\mu$ of the diagonal keeps the step short while that is not to
+Near $\theta$, with $\omega$ held fixed, (E8) changes nearly like half the sum of the squares
+$\omega_i (r_i + J_i \cdot d)^2$. Its smallest value is a linear problem, and a multiple $\mu$ of the diagonal keeps the step short while that is not to
 be trusted (K. Levenberg, 1944; D. Marquardt, 1963):
 
 $$(H + \mu S)\, d = -g, \qquad g = \sum_i \omega_i r_i J_i, \quad H = \sum_i \omega_i J_i J_i^\top, \quad \mu > 0,
@@ -288,7 +302,7 @@ does. $E'$ is continuous in $\beta'$, so it is positive near $\beta$. (b) Insert
 $B D^{-\beta} = B \rho^{-\beta} N^{-\gamma \beta} = A' N^{-\alpha'}$, and
 $B' D^{-\beta'} = A \rho^{\alpha/\gamma} \rho^{-\alpha/\gamma} N^{-\alpha} = A N^{-\alpha}$. $\blacksquare$
 
-So runs that all lie on the frontier, which (E3) makes a line of this kind, do not say which term is which; and one
+So runs that all lie on the frontier, which (E2) makes a line of this kind, do not say which term is which; and one
 budget's worth of models does not say how budgets compare. Between the two claims lie designs that determine everything
 in principle and nothing in practice. Curvature tells:
 
@@ -319,6 +333,9 @@ it.
 >>> rng = np.random.default_rng(0)
 >>> N = np.geomspace(1e6, 1e9, 12)
 >>> print(fit(N, 20 * N, BESIROGLU(N, 20 * N) * np.exp(0.003 * rng.normal(size=12))))
+alpha: not identified: N is a power of D in all runs, so the two terms can be exchanged
+beta: not identified: N is a power of D in all runs, so the two terms can be exchanged
+E = 1.807 +- 0.059
 
 **The bootstrap** (B. Efron, 1979) asks without linear approximations: draw as many runs as there are, with repetition,
 fit again, and again; where most of the results lie is an interval. It takes each run for an independent one of its
@@ -327,18 +344,27 @@ kind, and needs enough of them: how often such intervals hold the truth is measu
 >>> N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e6, 1e9, 7), np.geomspace(1e8, 1e10, 5)))
 >>> found = fit(N, D, BESIROGLU(N, D) * np.exp(0.003 * rng.normal(size=35)))
 >>> print(bootstrap(found, 200, rng=rng, compute=1e20))
+90% intervals
+alpha: 0.344 to 0.3536
+beta: 0.3587 to 0.3753
+E: 1.798 to 1.867
+a: 0.5075 to 0.5186
+parameters: 8.224e+08 to 8.965e+08
+tokens: 1.859e+10 to 2.027e+10
+loss: 2.551 to 2.572
 
 ## In practice
 
 Kaplan and others fitted lines without a floor, and found $N^* \sim C^{0.73}$, much larger models and fewer tokens than
 Hoffmann and others, $C^{0.5}$. The latter explain the difference by learning rates that had not been lowered at the end
-of the shorter runs; T. Pearce and J. Song (2024) by counting parameters without the embedding, in small models, and T.
-Porian and others (2024) add warm-ups that were too long for small ones. None of it is in (E1). Kaplan's own form
+of the shorter runs; T. Pearce and J. Song (2024) by parameters that were counted without the embedding, in small models;
+T. Porian and others (2024) by the flops of the last layer, which were not counted, and by warm-ups and settings that did
+not suit the small ones. None of it is in (E1). Kaplan's own form
 $L = \big( (N_c / N)^{\alpha_N / \alpha_D} + D_c / D \big)^{\alpha_D}$ is an increasing function of two power laws, so
 `transformer.compute-optimal` applies to what is in the brackets.
 
 Besiroglu and others show how the fit itself can go wrong: an average in place of a sum in (E8), which let the optimizer
-stop too early, digits lost in print, and intervals a tenth as wide as a few hundred runs allow. Their
+stop too early, digits lost in print, and intervals so narrow that they would take hundreds of thousands of runs. Their own
 exponents have standard errors of 0.02, coefficients like $B$ of more than half of themselves: these are losses of a
 model of one parameter, far outside all data, so `Fit` gives none for them. Left out: data that is seen several times
 (N. Muennighoff and others, 2023), the shape of the model, the price of memory, losses after fine-tuning, and whether
@@ -418,8 +444,9 @@ class ParametricLoss:
     >>> law = ParametricLoss(E=1.5, A=400.0, B=400.0, alpha=0.5, beta=0.5)
     >>> law(1e6, 1e8)
     1.94
-    >>> law.optimal(6e12)
-    Allocation(parameters=1000000.0000000001, tokens=999999.9999999999, loss=2.3)
+    >>> best = law.optimal(6e12)
+    >>> round(best.parameters), round(best.tokens), round(best.loss, 6)
+    (1000000, 1000000, 2.3)
     """
 
     E: float | int
@@ -453,17 +480,17 @@ class ParametricLoss:
 
     @property
     def exponents(self) -> tuple[float, float]:
-        """With which powers of the budget $N^*$ and $D^*$ grow (E3)."""
+        """With which powers of the budget $N^*$ and $D^*$ grow (E2)."""
         return self.beta / (self.alpha + self.beta), self.alpha / (self.alpha + self.beta)
 
     @property
     def share(self) -> float:
-        r"""$s = \\frac{\\beta}{\\alpha + \\beta}$, which part of the excess over $E$ the size has on the frontier."""
+        r"""$s = \frac{\beta}{\alpha + \beta}$, which part of the excess over $E$ the size has on the frontier."""
         return self.exponents[0]
 
     def optimal(self, compute: Real) -> Allocation:
         """
-        The best use of a budget (E3).
+        The best use of a budget (E2).
 
         Parameters
         ----------
@@ -746,8 +773,9 @@ def fit(
     Examples
     --------
     >>> N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e6, 1e9, 5), np.geomspace(1e8, 1e10, 4)))
-    >>> print(fit(N, D, BESIROGLU(N, D)))
-    alpha = 0.3478 +- 1e-12
+    >>> found = fit(N, D, BESIROGLU(N, D))
+    >>> round(found.law.alpha, 4), round(found.law.beta, 4), found.not_identified
+    (0.3478, 0.3658, {})
     """
     _check_columns(parameters=parameters, tokens=tokens, loss=loss)
     _check_positive("huber", huber)
@@ -989,8 +1017,8 @@ def _refuse_unidentified(hidden: dict[str, str]) -> None:
     for name in ("alpha", "beta"):
         if name in hidden:
             raise ValueError(
-                f"a best size needs both exponents, and these runs do not identify {name}: {hidden[name]}. Add runs that "
-                "vary parameters and tokens independently of each other"
+                f"a best size needs both exponents, and these runs do not identify {name}: {hidden[name]}. Add runs "
+                "that vary parameters and tokens independently of each other"
             )
 
 
