@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fp_capstone.model import Model
+from fp_optim import AdamW, clip_by_global_norm
 from fp_transformer import Transformer, TransformerConfig
 from fp_transformer.checkpoint import from_arrays, to_arrays
 
@@ -54,7 +55,7 @@ def test_the_same_logits_losses_and_gradients(name):
 
 @EACH
 def test_training_takes_the_same_way(name):
-    # plain descent in float64; the same run with AdamW is one of the tests of training
+    # plain descent in float64
     ours, by_hand = both(name)
     rng = np.random.default_rng(3)
     for _ in range(20):
@@ -68,3 +69,36 @@ def test_training_takes_the_same_way(name):
         for key, array in by_hand.parameters().items():
             array -= 0.1 * grads[key]
         assert abs(loss.item() - expected) < 1e-9
+
+
+def learner(by_name):
+    return AdamW(by_name, lr=3e-3, betas=(0.9, 0.99), weight_decay=0.1)
+
+
+@EACH
+def test_the_same_run_with_adamw_has_the_same_losses(name):
+    # float32, the learning rate and the clipping of a real run: gradients differ by rounding from the first step on,
+    # and AdamW divides by their size
+    ours, by_hand = both(name, np.float32)
+    named, theirs = ours.named_parameters(), by_hand.parameters()
+    rng = np.random.default_rng(4)
+    rule = (np.arange(13)[None] * rng.integers(1, 4, (64, 1)) + rng.integers(0, 17, (64, 1))) % 17
+    mine, other = learner({key: p.data for key, p in named.items()}), learner(theirs)
+    losses = []
+    for _ in range(50):
+        text = rule[rng.integers(0, 64, 8)]
+        ours.zero_grad()
+        loss = ours.loss(text[:, :-1], text[:, 1:])
+        loss.backward()
+        grads = {key: p.grad for key, p in named.items()}
+        expected, expected_grads = by_hand.loss_and_grads(text[:, :-1], text[:, 1:])
+        for found, optimizer in ((grads, mine), (expected_grads, other)):
+            clip_by_global_norm(found, 1.0)
+            optimizer.step(found)
+        losses.append((loss.item(), expected))
+    losses = np.array(losses)
+    assert losses[-5:].mean() < losses[:5].mean() - 0.3  # it learns: the run goes somewhere
+    np.testing.assert_allclose(losses[:, 0], losses[:, 1], rtol=0, atol=1e-4)
+    text = rule[:8, :-1]
+    from_arrays(ours, theirs)
+    np.testing.assert_allclose(ours(text).data, by_hand.forward(text), rtol=0, atol=1e-4)

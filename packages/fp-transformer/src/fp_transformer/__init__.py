@@ -95,11 +95,15 @@ if TYPE_CHECKING:
     from fp_transformer.tracing import attribution as attribution
     from fp_transformer.tracing import logit_lens as logit_lens
     from fp_transformer.tracing import trace_shapes as trace_shapes
+    from fp_transformer.counting import summary as summary
+    from fp_transformer.checkpoint import load as load
     from fp_transformer.checkpoint import load_metadata as load_metadata
     from fp_transformer.checkpoint import load_model as load_model
     from fp_transformer.checkpoint import load_tensors as load_tensors
+    from fp_transformer.checkpoint import save as save
     from fp_transformer.checkpoint import save_model as save_model
     from fp_transformer.checkpoint import save_tensors as save_tensors
+    from fp_transformer.gguf_file import read_gguf as read_gguf
     from fp_transformer.decoding import beam_search as beam_search
     from fp_transformer.decoding import choose as choose
     from fp_transformer.decoding import distribution as distribution
@@ -155,11 +159,15 @@ _SECTION_OF = {
     "logit_lens": "tracing",
     "attribution": "tracing",
     "attention_maps": "tracing",
+    "summary": "counting",
+    "load": "checkpoint",
+    "save": "checkpoint",
     "save_model": "checkpoint",
     "load_model": "checkpoint",
     "save_tensors": "checkpoint",
     "load_tensors": "checkpoint",
     "load_metadata": "checkpoint",
+    "read_gguf": "gguf_file",
     "choose": "decoding",
     "distribution": "decoding",
     "beam_search": "decoding",

@@ -333,7 +333,7 @@ class Transformer(Module):
 
         return generate(self, prompt_ids, max_new_tokens, rng=rng, temperature=temperature, **settings)
 
-    def save(self, directory: Path | str, tokenizer: Any = None) -> None:
+    def save(self, directory: Path | str, tokenizer: Any = None, *, shard_bytes: int | None = None) -> None:
         """
         Write a model directory (`fp_transformer.checkpoint.save`).
 
@@ -343,10 +343,12 @@ class Transformer(Module):
             Made if absent.
         tokenizer
             Anything with `.save(path)`.
+        shard_bytes
+            If given, the weights are spread over files of about this size.
         """
         from fp_transformer.checkpoint import save
 
-        save(self, directory, tokenizer)
+        save(self, directory, tokenizer, shard_bytes=shard_bytes)
 
     @property
     def dtype(self) -> np.dtype:

@@ -249,8 +249,8 @@ gradient $\sum_i \omega_i r_i J_i$ with $\omega_i = \min(1, w / |r_i|)$.
 `autograd.jacobian-chain` multiply. The slope of $h$ is $\min(w, \max(-w, r)) = \omega r$. $\blacksquare$
 
 Near $\theta$, with $\omega$ held fixed, (E8) changes nearly like half the sum of the squares
-$\omega_i (r_i + J_i \cdot d)^2$. Its smallest value is a linear problem, and a multiple $\mu$ of the diagonal keeps the step short while that is not to
-be trusted (K. Levenberg, 1944; D. Marquardt, 1963):
+$\omega_i (r_i + J_i \cdot d)^2$. Its smallest value is a linear problem, and a multiple $\mu$ of the diagonal keeps the
+step short while that is not to be trusted (K. Levenberg, 1944; D. Marquardt, 1963):
 
 $$(H + \mu S)\, d = -g, \qquad g = \sum_i \omega_i r_i J_i, \quad H = \sum_i \omega_i J_i J_i^\top, \quad \mu > 0,
 \qquad \text{(E9)}$$
@@ -346,26 +346,26 @@ kind, and needs enough of them: how often such intervals hold the truth is measu
 >>> print(bootstrap(found, 200, rng=rng, compute=1e20))
 90% intervals
 alpha: 0.344 to 0.3536
-beta: 0.3587 to 0.3753
+beta: 0.3588 to 0.3753
 E: 1.798 to 1.867
 a: 0.5075 to 0.5186
-parameters: 8.224e+08 to 8.965e+08
-tokens: 1.859e+10 to 2.027e+10
+parameters: 8.235e+08 to 8.965e+08
+tokens: 1.859e+10 to 2.024e+10
 loss: 2.551 to 2.572
 
 ## In practice
 
 Kaplan and others fitted lines without a floor, and found $N^* \sim C^{0.73}$, much larger models and fewer tokens than
 Hoffmann and others, $C^{0.5}$. The latter explain the difference by learning rates that had not been lowered at the end
-of the shorter runs; T. Pearce and J. Song (2024) by parameters that were counted without the embedding, in small models;
-T. Porian and others (2024) by the flops of the last layer, which were not counted, and by warm-ups and settings that did
-not suit the small ones. None of it is in (E1). Kaplan's own form
+of the shorter runs; T. Pearce and J. Song (2024) by parameters that were counted without the embedding, in small
+models; T. Porian and others (2024) by the flops of the last layer, which were not counted, and by warm-ups and settings
+that did not suit the small ones. None of it is in (E1). Kaplan's own form
 $L = \big( (N_c / N)^{\alpha_N / \alpha_D} + D_c / D \big)^{\alpha_D}$ is an increasing function of two power laws, so
 `transformer.compute-optimal` applies to what is in the brackets.
 
 Besiroglu and others show how the fit itself can go wrong: an average in place of a sum in (E8), which let the optimizer
-stop too early, digits lost in print, and intervals so narrow that they would take hundreds of thousands of runs. Their own
-exponents have standard errors of 0.02, coefficients like $B$ of more than half of themselves: these are losses of a
+stop too early, digits lost in print, and intervals so narrow that they would take hundreds of thousands of runs. Their
+own exponents have standard errors of 0.02, coefficients like $B$ of more than half of themselves: these are losses of a
 model of one parameter, far outside all data, so `Fit` gives none for them. Left out: data that is seen several times
 (N. Muennighoff and others, 2023), the shape of the model, the price of memory, losses after fine-tuning, and whether
 any of it holds a thousand times beyond the last run.
@@ -868,7 +868,7 @@ def bootstrap(
     best = [math.log(law.A) - law.alpha * x0, math.log(law.B) - law.beta * y0, math.log(law.E), law.alpha, law.beta]
     counts = rng.multinomial(n, np.full(n, 1 / n), size=replicates).astype(np.float64)
     starts = np.tile(best, (replicates, 1))
-    ends, _ = _descend(starts, x - x0, y - y0, np.log(found.loss), counts, found.huber)
+    ends, _ = _descend(starts, x - x0, y - y0, np.log(found.loss), counts, found.huber, gain=1e-5)
 
     values = {"alpha": ends[:, 3], "beta": ends[:, 4], "E": np.exp(ends[:, 2])}
     values["a"] = values["beta"] / (values["alpha"] + values["beta"])
@@ -916,12 +916,18 @@ def _objective(r: Float[np.ndarray, "S n"], counts: Float[np.ndarray, "_ n"], w:
 
 
 def _descend(
-    theta: Rows, x: Line, y: Line, log_loss: Line, counts: Float[np.ndarray, "_ n"], w: Real, most: int = 300
+    theta: Rows,
+    x: Line,
+    y: Line,
+    log_loss: Line,
+    counts: Float[np.ndarray, "_ n"],
+    w: Real,
+    gain: float = 1e-9,
 ) -> tuple[Rows, Float[np.ndarray, " S"]]:
-    """Steps (E9) from S starts at once, each with its own damping, until three in a row gain nothing."""
+    """Steps (E9) from S starts at once, each with its own damping, until three in a row gain next to nothing."""
     theta, mu, calm = theta.copy(), np.full(len(theta), 1e-2), np.zeros(len(theta), int)
     objective = _objective(_predict(theta, x, y)[0] - log_loss, counts, w)
-    for _ in range(most):
+    for _ in range(300):
         k = np.flatnonzero((calm < 3) & (objective > 1e-26))  # below that is rounding
         if not len(k):
             break
@@ -940,7 +946,7 @@ def _descend(
         new[:, 3:] = new[:, 3:].clip(*EXPONENTS)
         reached = _objective(_predict(new, x, y)[0] - log_loss, c, w)
         better = reached < objective[k]
-        gains = better & (objective[k] - reached > 1e-9 * objective[k])
+        gains = better & (objective[k] - reached > gain * objective[k])
         stuck = (better & ~gains) | (~better & (mu[k] > 1e6))
         calm[k] = np.where(gains, 0, calm[k] + stuck)
         theta[k[better]], objective[k[better]] = new[better], reached[better]

@@ -77,7 +77,8 @@ def attend(
     positions = np.arange(length, length + len(x))
     k = np.concatenate([cache["k"], _turned(k, positions, base)], axis=1)
     v = np.concatenate([cache["v"], v], axis=1)
-    y = _read(_turned(q, positions, base), *(np.repeat(a, n_heads // Hkv, axis=0) for a in (k, v)), length)
+    keys, values = (np.repeat(a, n_heads // Hkv, axis=0) for a in (k, v))
+    y = _read(_turned(q, positions, base), keys, values, length)
     return y @ params["Wo"], {"k": k, "v": v}
 
 

@@ -60,11 +60,11 @@ def swiglu_layer(
 
     Examples
     --------
-    A gate that is wide open lets 3 pass, one that is shut nothing, and one in between half of its own opening:
+    One number in, a gate of 100, of 1 and of 0, and 3 to pass through it:
 
     >>> x, one = np.array([[[1.0]]]), np.array([[1.0]])
-    >>> [swiglu_layer(x, a * one, 3 * one, one, x)["y"].round(6).item() for a in (100.0, -100.0, 0.0)]
-    [300.0, -0.0, 0.0]
+    >>> [swiglu_layer(x, a * one, 3 * one, one, x)["y"].round(6).item() for a in (100.0, 1.0, 0.0)]
+    [300.0, 2.193176, 0.0]
     >>> sorted(swiglu_layer(x, one, one, one, x))
     ['down', 'gate', 'up', 'x', 'y']
     """
@@ -368,8 +368,8 @@ MISTAKES = (
     ),
     (
         _weights_averaged,
-        "You average the matrices' gradients over the rows. Every row used the matrix, so its slopes add up; a mean, if "
-        "any, is the business of the loss.",
+        "You average the matrices' gradients over the rows. Every row used the matrix, so its slopes add up; a mean is "
+        "the business of the loss.",
     ),
     (
         _exponentials_of_the_gate,
