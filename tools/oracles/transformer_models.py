@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from tools.oracles.transformer_config import huggingface_model
+from transformers import LogitsProcessor
 
 from fp_transformer.config import TransformerConfig
 
@@ -141,34 +142,51 @@ def greedy(model: Any, config: TransformerConfig) -> list[dict[str, Any]]:
     return found
 
 
-def beams(model: Any, config: TransformerConfig) -> list[dict[str, Any]]:
+class GivingUp(LogitsProcessor):
     """
-    The best text of beam search.
+    Lets a beam lose the places of the texts that are complete, as in `fp_transformer`; transformers fills them again.
 
-    Texts go on until none can become the best any more (`early_stopping="never"`). A complete text gives its place to
-    the next best one here, and keeps it in `fp_transformer`, whose beam gets narrower: with a stop only those searches
-    are kept that narrower and wider beams do not change.
+    Of the best continuations, as many as the beam is wide, those that stop are complete and the others go on. The rows
+    come best first, so those behind the ones that go on are given up.
     """
+
+    def __init__(self, width: int, stop: int) -> None:
+        self.width, self.stop, self.left = width, stop, 1
+        self.totals: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def __call__(self, input_ids: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+        log_p[self.left :] = -torch.inf
+        if not self.left:
+            return log_p
+        texts = [tuple(row) for row in input_ids[: self.left].tolist()]
+        totals = torch.stack([self.totals.get(text, 0.0) + row for text, row in zip(texts, log_p, strict=False)])
+        best = totals.flatten().topk(self.width).indices
+        self.left = int((best % log_p.shape[1] != self.stop).sum())
+        self.totals = {(*text, i): x for text, row in zip(texts, totals, strict=True) for i, x in enumerate(row)}
+        return log_p
+
+
+def beams(model: Any, config: TransformerConfig) -> list[dict[str, Any]]:
+    """The best text of beam search, which goes on until no text can become the best any more."""
     found = []
-    for prompt in texts(config, 4, 5, k=2).tolist():
-        for width in (2, 3, 5):
-            common = {"max_new_tokens": NEW, "early_stopping": "never"}
-            new, score = continued(
-                model, prompt, num_beams=width, length_penalty=1.0, eos_token_id=None, **common
-            )
-            found.append({"prompt": prompt, "beams": width, "penalty": 1.0, "stop": None, "new": new, "score": score})
-            for penalty in (0.0, 0.7, 1.5):
-                for stop in range(0, config.vocab_size, 4):
-                    runs = [
-                        continued(model, prompt, num_beams=b, length_penalty=penalty, eos_token_id=stop, **common)
-                        for b in (width, width - 1, width + 1)
-                    ]
-                    new, score = runs[0]
-                    if new[-1] == stop and len(new) > 1 and all(run[0] == new for run in runs):
-                        found.append(
-                            {"prompt": prompt, "beams": width, "penalty": penalty, "stop": stop, "new": new[:-1],
-                             "score": score}
-                        )  # fmt: skip
+    stops = [None, *range(0, config.vocab_size, 4)]
+    for prompt in texts(config, 3, 5, k=2).tolist():
+        for width, penalty in ((2, 0.7), (3, 1.5), (5, 1.0), (5, 0.0)):
+            for stop in stops:
+                new, score = continued(
+                    model,
+                    prompt,
+                    num_beams=width,
+                    length_penalty=penalty,
+                    eos_token_id=stop,
+                    max_new_tokens=NEW,
+                    early_stopping="never",
+                    logits_processor=[] if stop is None else [GivingUp(width, stop)],
+                )
+                stopped = new[-1] == stop
+                new = new[:-1] if stopped else new
+                case = {"prompt": prompt, "beams": width, "penalty": penalty, "stop": stop}
+                found.append({**case, "new": new, "stopped": stopped, "score": score})
     return found
 
 

@@ -149,7 +149,7 @@ def generating(path: pathlib.Path) -> dict[str, tuple[Run, Run]]:
     @torch.no_grad()
     def their_token() -> np.ndarray:
         out = peer(token_, past_key_values=past, use_cache=True).logits.numpy()
-        past.crop(512)
+        past.crop(-1)
         return out
 
     return {"prompt of 512": (our_prefill, their_prefill), "token after 512": (our_token, their_token)}

