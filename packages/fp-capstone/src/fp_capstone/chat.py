@@ -40,7 +40,7 @@ An answer is drawn at a low temperature, as the model's makers advise. Programs 
 for a summary of the turns that they drop.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -220,7 +220,7 @@ class Conversation:
         if self._cache is not None:
             self._cache.clear()
 
-    def ask(self, question: str) -> Iterator[str]:
+    def ask(self, question: str) -> Generator[str, None, None]:
         """
         The answer to a question, in parts.
 

@@ -121,7 +121,6 @@ __all__ = ["ChatTemplate", "Message"]
 Message = dict[str, str]
 """`role` and `content`."""
 
-_WALL_SECONDS = 10.0  # the process itself stops after half of it, if it is not kept waiting
 
 
 class ChatTemplate:
@@ -135,6 +134,11 @@ class ChatTemplate:
     variables
         What else it may use, such as `bos_token`.
 
+    Attributes
+    ----------
+    seconds : int
+        How long it may compute; it may wait for the processor as long again.
+
     Examples
     --------
     >>> ChatTemplate("{{ bos_token }}{{ messages[0].content | trim }}", {"bos_token": "<s>"}).render(
@@ -146,6 +150,7 @@ class ChatTemplate:
     def __init__(self, source: str, variables: Mapping[str, Any] | None = None) -> None:
         self.source = source
         self.variables = dict(variables or {})
+        self.seconds = 5
 
     def render(self, messages: Sequence[Message], generation_prompt: bool = True) -> str:
         """
@@ -209,19 +214,18 @@ class ChatTemplate:
         """Render some conversations at one and the same time."""
         variables = {"tools": None, "documents": None, "add_generation_prompt": generation_prompt} | self.variables
         request = {"template": self.source, "conversations": conversations, "variables": variables}
-        answer = _confined(request)
+        answer = confined(request, self.seconds)
         if "error" in answer:
             raise ValueError(f"the chat template cannot be used: {' '.join(answer['error'].split())}")
         return answer["texts"]
 
 
-def _confined(request: dict[str, Any]) -> dict[str, Any]:
+def confined(request: dict[str, Any], seconds: int) -> dict[str, Any]:
     """What `fp_capstone._render` answers, in a process with limits."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("_render.py"))]
     try:
-        done = subprocess.run(
-            command, input=json.dumps(request).encode(), capture_output=True, timeout=_WALL_SECONDS, check=False
-        )
+        given = json.dumps(request | {"seconds": seconds}).encode()
+        done = subprocess.run(command, input=given, capture_output=True, timeout=2 * seconds, check=False)
     except subprocess.TimeoutExpired:
         done = None
     if done is None or done.returncode < 0:

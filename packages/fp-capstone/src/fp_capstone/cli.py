@@ -18,7 +18,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
@@ -398,8 +398,9 @@ def _talk(conversation: "Conversation", path: Path) -> None:
 def _answer(conversation: "Conversation", question: str, say: Callable[[str], None]) -> None:
     """One answer, as far as it gets."""
     try:
-        for part in conversation.ask(question):
-            _write(part)
+        with closing(conversation.ask(question)) as parts:  # what was said counts, also after an interruption
+            for part in parts:
+                _write(part)
     except KeyboardInterrupt:
         say("\nstopped")
         return

@@ -45,7 +45,7 @@ norm                            transformer.rms_norm    (1, 4, 12) (12,) -> (1, 
 Transformer                     neural.linear_unbiased  (1, 4, 12) (50, 12) -> (1, 4, 50)
 
 The heads are an axis of their own between two of the transposes, keys and values have fewer of them, and the only step
-at which rows of different positions meet is `attention.scaled_dot`.
+at which rows of different positions meet is that of `fp_attention.scaled_dot`.
 
 ## The logit lens
 
