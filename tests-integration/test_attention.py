@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from fp_attention import Causal, RoPE, scaled_dot_product_attention, tiled_attention
+from fp_autograd.functional import vjp
 from fp_capstone.attention import causal_attention, causal_attention_backward
 from fp_capstone.rotary import rotary_tables, rotate, rotate_back
-
-from fp_autograd.functional import vjp
 
 
 def some(*shape: int, seed: int = 0) -> np.ndarray:

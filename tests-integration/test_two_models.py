@@ -1,7 +1,8 @@
-"""One set of weights, two models: stage 6's on the autograd of stage 2, the capstone's with every backward pass by hand."""
+"""One set of weights, two models: stage 6's on the autograd of stage 2, the capstone's with backward passes by hand."""
 
 import numpy as np
 import pytest
+
 from fp_capstone.model import Model
 from fp_optim import AdamW, clip_by_global_norm
 from fp_transformer import Transformer, TransformerConfig

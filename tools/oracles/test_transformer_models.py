@@ -22,7 +22,7 @@ from tools.oracles.transformer_config import huggingface_model  # noqa: E402
 from fp_autograd.tensor import no_grad  # noqa: E402
 from fp_optim import AdamW  # noqa: E402
 from fp_tokenize import from_gguf  # noqa: E402
-from fp_transformer.checkpoint import INDEX, load, save  # noqa: E402
+from fp_transformer.checkpoint import INDEX, from_arrays, load, save  # noqa: E402
 from fp_transformer.decoding import beam_search  # noqa: E402
 from fp_transformer.model import Transformer  # noqa: E402
 
@@ -56,6 +56,22 @@ def test_the_fixture_is_what_transformers_says_today(title):
     # scores of searches are float32
     close(found.pop("beams"), frozen[title].pop("beams"), 1e-6)
     close(found, frozen[title], 1e-11)
+
+
+@each
+def test_every_search_finds_the_same(title):
+    config, arrays = CONFIGS[title], oracle.weights(CONFIGS[title])
+    ours = Transformer(config, dtype=np.float64)
+    from_arrays(ours, arrays)
+    cases = oracle.beams(oracle.exact(oracle.with_weights(config, arrays)), config)
+    assert sum(case["stopped"] for case in cases) > 12
+    for case in cases:
+        stop = () if case["stop"] is None else (case["stop"],)
+        found = beam_search(
+            ours, case["prompt"], oracle.NEW, beams=case["beams"], length_penalty=case["penalty"], stop=stop
+        )
+        assert (found.ids, found.stopped) == (case["new"], case["stopped"]), case
+        assert found.score == pytest.approx(case["score"], abs=1e-6)  # theirs is float32 in the end
 
 
 def sequences(config, seed=4):

@@ -20,7 +20,7 @@ from transformers import LogitsProcessor
 from fp_transformer.config import TransformerConfig
 
 FIXTURE = Path(__file__).parents[2] / "packages/fp-transformer/tests/fixtures/huggingface.json"
-SIZES = {"vocab_size": 13, "context_length": 11}
+SIZES: dict[str, Any] = {"vocab_size": 13, "context_length": 11}
 CONFIGS = {
     "gpt2": TransformerConfig.gpt2(**SIZES, n_layers=2, n_heads=3, d_model=12),
     "gpt2, untied, narrow": TransformerConfig.gpt2(
@@ -36,7 +36,7 @@ CONFIGS = {
     ),
 }  # fmt: skip
 N_DIRECTIONS = 3
-NEW = 6
+NEW = 5
 
 
 def numbers(shape: tuple[int, ...], k: int) -> np.ndarray:
@@ -81,9 +81,9 @@ def exact(model: Any) -> Any:
 
     for module in model.modules():
         if isinstance(module, modeling_llama.LlamaRMSNorm):
-            module.forward = norm(module)
+            object.__setattr__(module, "forward", norm(module))
         elif isinstance(module, modeling_llama.LlamaRotaryEmbedding):
-            module.forward = angles
+            object.__setattr__(module, "forward", angles)
     return model
 
 
@@ -133,7 +133,7 @@ def continued(model: Any, prompt: list[int], **settings: Any) -> tuple[list[int]
 def greedy(model: Any, config: TransformerConfig) -> list[dict[str, Any]]:
     """Likeliest tokens, one after the other, where the second is clearly less likely."""
     found = []
-    for prompt in texts(config, 6, 5, k=1).tolist():
+    for prompt in texts(config, 4, 5, k=1).tolist():
         new, _ = continued(model, prompt, max_new_tokens=NEW, eos_token_id=None)
         with torch.no_grad():
             top = model(torch.tensor([prompt + new])).logits[0, 4:-1].topk(2).values
@@ -201,7 +201,7 @@ def frozen(config: TransformerConfig) -> dict[str, Any]:
         "config": config.to_huggingface(),
         **gradients(model, config),
         "greedy": greedy(model, config),
-        "beams": beams(model, config),
+        "beams": beams(model, config)[::7],
     }
 
 

@@ -144,7 +144,9 @@ def test_planted_mistakes_are_told_apart_by_their_answers(exercise, module):
 
 
 @each
-@pytest.mark.parametrize("answer", [None, "nonsense", float("nan"), (), object()], ids=["None", "text", "nan", "()", "object"])
+@pytest.mark.parametrize(
+    "answer", [None, "nonsense", float("nan"), (), object()], ids=["None", "text", "nan", "()", "it"]
+)
 def test_a_check_answers_nonsense_with_a_sentence(exercise, module, answer):
     learner = SimpleNamespace(**{exercise.function: lambda *_, **__: answer})
     with pytest.raises(AssertionError) as caught:

@@ -1,6 +1,8 @@
 """Shared by the tests of this package."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
@@ -40,3 +42,28 @@ def own_errors():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def talker(tmp_path_factory) -> Path:
+    """A model directory as others publish them, with random weights and a chat template."""
+    from fp_tokenize import BPETokenizer
+    from fp_transformer.checkpoint import save
+    from fp_transformer.config import TransformerConfig
+    from fp_transformer.model import Transformer
+
+    tokenizer = BPETokenizer.train(["hello there, how are you"], 280, ["<|im_start|>", "<|im_end|>"])
+    config = TransformerConfig.llama(
+        vocab_size=tokenizer.vocab_size, context_length=96, n_layers=2, n_heads=2, d_model=20, d_ff=29
+    )
+    directory = tmp_path_factory.mktemp("talker") / "model"
+    save(Transformer(config, rng=np.random.default_rng(3)), directory, tokenizer)
+    about = {"chat_template": CHATML, "eos_token": {"content": "<|im_end|>"}, "bos_token": None}
+    (directory / "tokenizer_config.json").write_text(json.dumps(about))
+    return directory

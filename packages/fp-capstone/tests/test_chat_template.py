@@ -11,6 +11,8 @@ import fp_capstone.chat_template
 from fp_capstone import _render
 from fp_capstone.chat_template import ChatTemplate
 from fp_tokenize import BPETokenizer
+from fp_tokenize.pretokenize import Metaspace, Pretokenizer
+from fp_tokenize.special import AddedToken
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
@@ -107,7 +109,7 @@ def test_templates_that_will_not_do(here, tmp_path, monkeypatch, source, sentenc
     [
         "{% for i in range(9999) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
         "{{ ('x' * 10 ** 10) | length }}",
-        "{{ 10 ** 10 ** 9 > 1 }}",
+        "{{ 10 ** (10 ** 9) > 1 }}",
     ],
 )
 def test_templates_that_never_end_are_ended(source):
@@ -174,17 +176,19 @@ def test_typed_marks_are_characters(here, tokenizer):
     assert ids == [start, *line, end, *tokenizer.encode("\n"), start, *tokenizer.encode("assistant\n")]
 
 
-def test_behind_a_mark_is_not_the_beginning_of_a_text():
-    """SentencePiece's tokenizers put a space in front of a text, once."""
-    from fp_tokenize._sentencepiece import BPE, CONTROL, NORMAL, UNKNOWN, Piece, build
-    from fp_tokenize.special import Template
-
-    pieces = [Piece("<unk>", 0.0, UNKNOWN), Piece("<s>", 0.0, CONTROL), *(Piece(c, 0.0, NORMAL) for c in "▁ab")]
-    options = {"byte_fallback": False, "charsmap": b"", "dummy_prefix": True, "remove_extra": False}
-    tokenizer = build(pieces, BPE, template=Template(), **options)
+def test_behind_a_mark_is_not_the_beginning_of_a_text(here):
+    words = Pretokenizer([Metaspace(prepend_scheme="first")])
+    tokenizer = BPETokenizer({c: i for i, c in enumerate("▁ab")}, [], pretokenizer=words, special_tokens=["<s>"])
     ids = ChatTemplate("a<s>{{ messages[0].content }}").encode(user("b a"), tokenizer)
     assert [tokenizer.id_to_token(i) for i in ids] == ["▁", "a", "<s>", "b", "▁", "a"]
     assert ids == tokenizer.encode("a<s>b a", special="parse")
+
+
+def test_ordinary_added_tokens_are_found_in_what_is_typed(here):
+    added = [AddedToken("<s>"), AddedToken("<think>", special=False)]
+    tokenizer = BPETokenizer({c: i for i, c in enumerate("abikhnt<>")}, [], special_tokens=added)
+    ids = ChatTemplate("{{ messages[0].content }}<s>{{ messages[0].content }}").encode(user("a<think>"), tokenizer)
+    assert [tokenizer.id_to_token(i) for i in ids] == ["a", "<think>", "<s>", "a", "<think>"]
 
 
 def test_all_private_characters_in_use_are_an_error(here, tokenizer):

@@ -63,7 +63,7 @@ def test_the_loss_and_the_gradient_of_every_parameter(title):
     assert list(found) == list(frozen["gradients"])
     for k, (name, expected) in enumerate(frozen["gradients"].items()):
         length = expected["length"]
-        assert length > 1e-4 or name.endswith(("k_proj.bias",)), name
+        assert length > 1e-4, name
         # a wrong entry shows in the products with three fixed directions; rounding relative to the whole gradient
         assert np.sqrt((found[name] ** 2).sum()) == pytest.approx(length, rel=1e-11), name
         for j, along in enumerate(expected["along"]):
@@ -72,11 +72,10 @@ def test_the_loss_and_the_gradient_of_every_parameter(title):
 
 
 @EACH
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_greedy_texts(title, dtype):
+def test_greedy_texts(title):
     # the likeliest token leads by 1e-3 at each step, which float32 does not turn round
-    model, cases = model_of(title, dtype), FROZEN[title]["greedy"]
-    assert len(cases) >= 4
+    model, cases = model_of(title, np.float32), FROZEN[title]["greedy"]
+    assert len(cases) >= 3
     expected = [case["new"] for case in cases]
     n = len(expected[0])
     assert [list(model.generate(case["prompt"], n, temperature=0)) for case in cases] == expected
@@ -86,7 +85,7 @@ def test_greedy_texts(title, dtype):
 @EACH
 def test_beam_search(title):
     model, cases = model_of(title), FROZEN[title]["beams"]
-    assert sum(case["stopped"] for case in cases) >= 8
+    assert sum(case["stopped"] for case in cases) >= 2
     for case in cases:
         stop = () if case["stop"] is None else (case["stop"],)
         n = len(FROZEN[title]["greedy"][0]["new"])

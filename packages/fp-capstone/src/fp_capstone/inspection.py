@@ -124,12 +124,15 @@ def show(about: dict[str, Any], console: Console) -> None:
     )
     rope = f", rotary positions of base {model['rope_base']:,.0f}" if model["rope_base"] else ", learned positions"
     stored = ", ".join(f"{kind} {n / numbers['parameters']:.0%}" for kind, n in model["stored_as"].items())
-    known = f"{tokenizer['kind']}, {tokenizer['vocabulary']:,} tokens, {tokenizer['special_tokens']} of them special"
+    known = "none"
+    if tokenizer:
+        special = f"{tokenizer['special_tokens']} of them special"
+        known = f"{tokenizer['kind']}, {tokenizer['vocabulary']:,} tokens, {special}"
     lines = [
         ("file", f"{about['path']}"),
         ("family", f"{model['family']}: {model['layers']} layers, width {model['width']}, {heads}{rope}"),
         ("context", f"{model['context']:,} tokens"),
-        ("tokenizer", known if tokenizer else "none"),
+        ("tokenizer", known),
         ("chat template", "yes" if about["chat_template"] else "no, a base model"),
         ("parameters", f"{numbers['parameters']:,}" + (", the output tied to the embedding" if model["tied"] else "")),
         ("stored as", f"{stored}; {_size(numbers['file_bytes'])}, {numbers['bits_per_parameter']:.1f} bits each"),
@@ -151,7 +154,7 @@ def show(about: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _size(n: float) -> str:
+def _size(n: float | int) -> str:
     """Bytes for people."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if n < 1000 or unit == "TB":

@@ -81,21 +81,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fp_transformer.config import TransformerConfig as TransformerConfig
-    from fp_transformer.norms import layer_norm as layer_norm
-    from fp_transformer.norms import LayerNorm as LayerNorm
-    from fp_transformer.norms import rms_norm as rms_norm
-    from fp_transformer.norms import RMSNorm as RMSNorm
-    from fp_transformer.feedforward import FeedForward as FeedForward
-    from fp_transformer.feedforward import SwiGLU as SwiGLU
-    from fp_transformer.feedforward import swiglu as swiglu
     from fp_transformer.block import Block as Block
-    from fp_transformer.model import Transformer as Transformer
-    from fp_transformer.tracing import attention_maps as attention_maps
-    from fp_transformer.tracing import attribution as attribution
-    from fp_transformer.tracing import logit_lens as logit_lens
-    from fp_transformer.tracing import trace_shapes as trace_shapes
-    from fp_transformer.counting import summary as summary
     from fp_transformer.checkpoint import load as load
     from fp_transformer.checkpoint import load_metadata as load_metadata
     from fp_transformer.checkpoint import load_model as load_model
@@ -103,23 +89,37 @@ if TYPE_CHECKING:
     from fp_transformer.checkpoint import save as save
     from fp_transformer.checkpoint import save_model as save_model
     from fp_transformer.checkpoint import save_tensors as save_tensors
-    from fp_transformer.gguf_file import read_gguf as read_gguf
+    from fp_transformer.config import TransformerConfig as TransformerConfig
+    from fp_transformer.counting import summary as summary
+    from fp_transformer.decoding import Hypothesis as Hypothesis
+    from fp_transformer.decoding import StopMatcher as StopMatcher
     from fp_transformer.decoding import beam_search as beam_search
     from fp_transformer.decoding import choose as choose
     from fp_transformer.decoding import distribution as distribution
-    from fp_transformer.decoding import Hypothesis as Hypothesis
-    from fp_transformer.decoding import StopMatcher as StopMatcher
+    from fp_transformer.encoder import Encoder as Encoder
+    from fp_transformer.encoder import EncoderDecoder as EncoderDecoder
+    from fp_transformer.feedforward import FeedForward as FeedForward
+    from fp_transformer.feedforward import SwiGLU as SwiGLU
+    from fp_transformer.feedforward import swiglu as swiglu
     from fp_transformer.generation import Cache as Cache
     from fp_transformer.generation import generate as generate
     from fp_transformer.generation import generate_batch as generate_batch
-    from fp_transformer.speculative import speculative_generate as speculative_generate
-    from fp_transformer.encoder import Encoder as Encoder
-    from fp_transformer.encoder import EncoderDecoder as EncoderDecoder
-    from fp_transformer.mixture import balance_loss as balance_loss
+    from fp_transformer.gguf_file import read_gguf as read_gguf
     from fp_transformer.mixture import MixtureOfExperts as MixtureOfExperts
+    from fp_transformer.mixture import balance_loss as balance_loss
+    from fp_transformer.model import Transformer as Transformer
     from fp_transformer.mup import coordinate_check as coordinate_check
     from fp_transformer.mup import mup_multipliers as mup_multipliers
+    from fp_transformer.norms import LayerNorm as LayerNorm
+    from fp_transformer.norms import RMSNorm as RMSNorm
+    from fp_transformer.norms import layer_norm as layer_norm
+    from fp_transformer.norms import rms_norm as rms_norm
     from fp_transformer.scaling import ParametricLoss as ParametricLoss
+    from fp_transformer.speculative import speculative_generate as speculative_generate
+    from fp_transformer.tracing import attention_maps as attention_maps
+    from fp_transformer.tracing import attribution as attribution
+    from fp_transformer.tracing import logit_lens as logit_lens
+    from fp_transformer.tracing import trace_shapes as trace_shapes
 
 __all__ = [  # sections, in reading order
     "config",
