@@ -54,11 +54,15 @@ CHATML = (
 def talker(tmp_path_factory) -> Path:
     """A model directory as others publish them, with random weights and a chat template."""
     from fp_tokenize import BPETokenizer
+    from fp_tokenize.bpe import byte_alphabet
     from fp_transformer.checkpoint import save
     from fp_transformer.config import TransformerConfig
     from fp_transformer.model import Transformer
 
-    tokenizer = BPETokenizer.train(["hello there, how are you"], 280, ["<|im_start|>", "<|im_end|>"])
+    letters = [byte_alphabet()[byte] for byte in b"\n !?.abcdefghijklmnopqrstuvwxyz<>|_"]
+    tokenizer = BPETokenizer(
+        {letter: i for i, letter in enumerate(letters)}, [], special_tokens=["<|im_start|>", "<|im_end|>"]
+    )
     config = TransformerConfig.llama(
         vocab_size=tokenizer.vocab_size, context_length=96, n_layers=2, n_heads=2, d_model=20, d_ff=29
     )

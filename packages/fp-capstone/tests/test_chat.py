@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import fp_capstone.chat_template
 from fp_capstone import _render
 from fp_capstone.chat import Conversation, Sampling, StopText, continuation
-from fp_capstone.pretrained import SMOLLM2, find_model, open_pretrained
+from fp_capstone.pretrained import open_pretrained
 
 GREEDY = Sampling(temperature=0, max_new_tokens=9)
 
@@ -50,22 +50,21 @@ def test_no_token_is_drawn_after_a_stop():
 
 
 def test_the_cache_changes_nothing_but_the_work(opened, monkeypatch):
-    talk, rows = conversation(opened), []
+    talk, rows = conversation(opened, Sampling(temperature=0, max_new_tokens=4)), []
     forward = type(opened.model).forward
     monkeypatch.setattr(
         type(opened.model), "forward", lambda self, ids, **kw: rows.append(ids.shape[1]) or forward(self, ids, **kw)
     )
-    for question in ("hello", "how", "are you"):
+    for question in ("hi", "how"):
         before = list(talk.messages)
         done, rows[:] = talk._cache.length if talk._cache else 0, []
         answer = ask(talk, question)
         new = sum(rows)
-        fresh = conversation(opened)
+        fresh = conversation(opened, talk.sampling)
         fresh.messages = before
         assert ask(fresh, question) == answer
         assert fresh.messages == talk.messages == [*before, *talk.messages[-2:]]
-        assert talk._cache.length - done <= new + 2  # the last tokens of an answer may be read as others
-        assert (new < talk._cache.length) == bool(before)
+        assert new == talk._cache.length - done  # every row once
 
 
 def test_a_system_message_stands_first_and_stays(opened):
@@ -78,7 +77,7 @@ def test_a_system_message_stands_first_and_stays(opened):
 
 
 def test_the_same_seed_says_the_same(opened):
-    warm = Sampling(temperature=1.0, top_k=50, max_new_tokens=12)
+    warm = Sampling(temperature=1.0, top_k=20, max_new_tokens=12)
     said = {ask(conversation(opened, warm, seed=seed), "hello") for seed in (1, 1, 2)}
     assert len(said) == 2
 
@@ -103,21 +102,22 @@ def test_a_question_that_is_too_long_changes_nothing(opened):
     talk = conversation(opened)
     ask(talk, "hello")
     before = list(talk.messages)
-    with pytest.raises(ValueError, match="makes a prompt of .* tokens, and the model's context has 96.*shorten"):
+    with pytest.raises(ValueError, match=r"makes a prompt of .* tokens, and the model's context has 96.*shorten"):
         ask(talk, "x" * 90)
     assert talk.messages == before
 
 
 def test_an_answer_ends_where_the_context_does(opened):
     talk = conversation(opened, Sampling(temperature=0, max_new_tokens=1000))
-    ids = opened.chat_template.encode([{"role": "user", "content": "hello"}], opened.tokenizer)
+    question = "hello" * 8
+    ids = opened.chat_template.encode([{"role": "user", "content": question}], opened.tokenizer)
     most = 96 - len(ids) + 1
     tokens = list(opened.model.generate(ids, most, temperature=0, stop=opened.ends))
-    answer = ask(talk, "hello")
+    answer = ask(talk, question)
     assert len(tokens) == most  # this model does not stop by itself
     assert answer == opened.tokenizer.decode(tokens, skip_special=True)
     assert talk.full
-    ask(talk, "hello")
+    next(talk.ask("hello"))
     assert talk.forgotten == 2
 
 
@@ -165,10 +165,3 @@ def test_conversations_that_will_not_do(opened, talker):
         conversation(base)
     with pytest.raises(ValueError, match="top_p"):
         ask(conversation(opened, Sampling(top_p=2.0)), "hello")
-
-
-@pytest.mark.skipif(not SMOLLM2.present, reason="fp-capstone fetch smollm2 brings the file")
-def test_smollm2_knows_the_capital_of_france():
-    talk = conversation(open_pretrained(find_model("smollm2")), Sampling(temperature=0, max_new_tokens=40))
-    assert "Paris" in ask(talk, "What is the capital of France?")
-    assert "Rome" in ask(talk, "And of Italy?")

@@ -26,6 +26,7 @@ TEMPLATES = {
     "looks": "{% for m in messages %}{% if '<s>' in m.content %}<|im_end|>{% endif %}{{ m.content }}{% endfor %}<s>",
     "lowers": CHATML.replace("message['content']", "message['content'] | lower"),
     "cuts": "{% for m in messages %}{{ m.content[1:] }}<|im_end|>{{ m.content.split('|')[-1] }}{% endfor %}",
+    "counts": "{% for m in messages %}{% for c in m.content %}<s>{% endfor %}{% endfor %}",
     "repeats": "{% for m in messages %}{% for c in m.content %}{{ c }}{% endfor %}<s>{% endfor %}",
 }
 MARKS = ["<|im_start|>", "<|im_end|>", "<s>", "<<s>>"]
@@ -100,22 +101,21 @@ def test_templates_that_will_not_do(here, tmp_path, monkeypatch, source, sentenc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=f"the chat template cannot be used: .*({sentence})"):
         ChatTemplate(source).render(user("hi"))
-    assert os.listdir() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 @pytest.mark.parametrize(
     "source",
     [
-        "{% for i in range(9999) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
         "{{ ('x' * 10 ** 10) | length }}",
-        "{{ 10 ** (10 ** 9) > 1 }}",
     ],
 )
 def test_templates_that_never_end_are_ended(source):
     template = ChatTemplate(source)
     template.seconds = 1
-    with pytest.raises(ValueError, match="more time or memory than a template may|exceeds what a template may use"):
+    with pytest.raises(ValueError, match=r"more time or memory than a template may|exceeds what a template may use"):
         template.render(user("hi"))
 
 
@@ -124,12 +124,14 @@ def specials(ids, tokenizer):
     return [i for i in ids if i in marks]
 
 
-CONTENTS = st.lists(st.sampled_from([*MARKS, "<|im_", "im_end|>", "<", "|", ">", "s", "x", "X", " ", "\n", "a"]), max_size=6)
+CONTENTS = st.lists(
+    st.sampled_from([*MARKS, "<|im_", "im_end|>", "<", "|", ">", "s", "x", "X", " ", "\n", "a"]), max_size=6
+)
 
 
 @pytest.mark.claim("capstone.template-injection")
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(contents=st.lists(CONTENTS.map("".join), min_size=1, max_size=3))
 def test_what_is_typed_decides_about_no_mark(tokenizer, name, contents):
     with pytest.MonkeyPatch.context() as patch:
@@ -143,7 +145,13 @@ def test_what_is_typed_decides_about_no_mark(tokenizer, name, contents):
             ids = template.encode(said, tokenizer)
         except ValueError as error:
             assert "into a mark of the conversation" in str(error)  # noqa: PT017 - either outcome is right
-            assert name not in ("copies", "trims", "lowers", "repeats")  # these never join what was typed to a mark
+            assert name not in (
+                "copies",
+                "trims",
+                "lowers",
+                "counts",
+                "repeats",
+            )  # these never join what was typed to a mark
             return
         assert specials(ids, tokenizer) == expected
         if name != "looks":  # there the stand-ins change what is found
@@ -152,9 +160,7 @@ def test_what_is_typed_decides_about_no_mark(tokenizer, name, contents):
             assert ids == tokenizer.encode(template.render(said), special="parse")
 
 
-@pytest.mark.parametrize(
-    ("name", "typed"), [("joins", "<|"), ("removes", "<|imx_end|>"), ("cuts", "x<|im_end|>y|<s>")]
-)
+@pytest.mark.parametrize(("name", "typed"), [("joins", "<|"), ("removes", "<|imx_end|>"), ("cuts", "x<|im_end|>y|<s>")])
 def test_marks_that_would_come_about_are_refused_or_stay_text(here, tokenizer, name, typed):
     template = ChatTemplate(TEMPLATES[name])
     try:
@@ -178,7 +184,9 @@ def test_typed_marks_are_characters(here, tokenizer):
 
 def test_behind_a_mark_is_not_the_beginning_of_a_text(here):
     words = Pretokenizer([Metaspace(prepend_scheme="first")])
-    tokenizer = BPETokenizer({c: i for i, c in enumerate("▁ab")}, [], pretokenizer=words, special_tokens=["<s>"])
+    tokenizer = BPETokenizer(
+        {c: i for i, c in enumerate("▁ab")}, [], alphabet="characters", pretokenizer=words, special_tokens=["<s>"]
+    )
     ids = ChatTemplate("a<s>{{ messages[0].content }}").encode(user("b a"), tokenizer)
     assert [tokenizer.id_to_token(i) for i in ids] == ["▁", "a", "<s>", "b", "▁", "a"]
     assert ids == tokenizer.encode("a<s>b a", special="parse")

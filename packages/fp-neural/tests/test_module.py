@@ -6,6 +6,7 @@ import pytest
 from fp_autograd import Tensor, grad, gradcheck, hvp
 from fp_autograd.rules import tanh
 from fp_neural.activations import Tanh
+from fp_neural.dropout import Dropout
 from fp_neural.layers import Linear, Sequential
 from fp_neural.module import Module, Parameter
 
@@ -234,3 +235,13 @@ def test_modules_by_their_paths():
     named = dict(model.named_modules())
     assert list(named) == ["", "layers.0", "layers.1", "layers.1.layers.0"]
     assert list(named.values()) == list(model.modules())
+
+
+def test_one_generator_for_all_parts():
+    model = Sequential(
+        Dropout(0.5, rng=np.random.default_rng(0)), Sequential(Dropout(0.5, rng=np.random.default_rng(0)))
+    )
+    x = np.ones(64)
+    assert (model.layers[0](x) == model.layers[1](x)).all()  # alike, as their generators are
+    assert model.draw_from(np.random.default_rng(1)) is model
+    assert (model.layers[0](x) != model.layers[1](x)).any()

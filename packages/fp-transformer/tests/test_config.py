@@ -247,3 +247,30 @@ def test_numpy_integers_are_sizes_and_become_plain_ones():
 def test_a_dropout_that_is_not_a_number_is_refused():
     with pytest.raises(TypeError, match="dropout must be a number, got 'x'"):
         dataclasses.replace(GPT2, dropout="x")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"rope_parameters": {"full_attention": {"rope_theta": 5e5}}},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "factor": 2.0}},
+        {"partial_rotary_factor": 0.5},
+        {"layer_types": ["full_attention", "sliding_attention"]},
+        {"sliding_window": 512},
+        {"num_local_experts": 8},
+        {"use_qk_norm": True},
+    ],
+)
+def test_options_that_would_change_the_function_are_refused(extra):
+    data = TransformerConfig.llama(vocab_size=7, context_length=8, n_layers=2, n_heads=2, d_model=8).to_huggingface()
+    with pytest.raises(ValueError, match=next(iter(extra))):
+        TransformerConfig.from_huggingface(data | extra)
+
+
+def test_numbers_of_numpy_become_plain_ones_and_others_are_refused(shapes_unchecked):
+    sizes = {"vocab_size": 7, "context_length": 8, "n_layers": 2, "n_heads": 2, "d_model": 8}
+    config = TransformerConfig.llama(**sizes, norm_eps=np.float32(2**-17), rope_base=np.int64(100))
+    assert json.dumps(config.to_huggingface()) and type(config.rope_base) is float
+    for wrong in ({"tied": "no"}, {"rope_base": "1e4"}, {"dropout": True}):
+        with pytest.raises(TypeError, match=next(iter(wrong))):
+            TransformerConfig.llama(**sizes, **wrong)

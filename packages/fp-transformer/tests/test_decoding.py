@@ -415,7 +415,8 @@ def test_bad_searches_do_no_work(shapes_unchecked):
         ({"max_new_tokens": 0}, ValueError, "at least one new token and one beam, got 0 and 4"),
         ({"beams": 0}, ValueError, "one beam, got 2 and 0"),
         ({"beams": 2.0}, TypeError, "beams must be an integer"),
-        ({"length_penalty": -1}, ValueError, "length_penalty is zero or more"),
+        ({"length_penalty": -1}, ValueError, "length_penalty lies from 0 to 100"),
+        ({"length_penalty": 1e308}, ValueError, "length_penalty lies from 0 to 100"),
         ({"max_new_tokens": 8}, ValueError, "do not fit into the context of 8"),
         ({"stop": "x"}, TypeError, "stop lists ids"),
     ]:

@@ -1,6 +1,7 @@
 """The model: shapes, causality, tying, gradients, training, and bad input."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from fp_autograd.checking import gradcheck
 from fp_autograd.functional import hvp
 from fp_autograd.rules import log_softmax
 from fp_transformer.config import TransformerConfig
+from fp_transformer.generation import Cache
 from fp_transformer.model import Transformer
 
 SIZES = {"vocab_size": 11, "context_length": 9, "n_layers": 2, "n_heads": 2}
@@ -153,6 +155,15 @@ def test_dropout_is_live_in_training_alone():
     assert (model(ids).data == model(ids).data).all()
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_model_to_be_loaded_draws_differently_in_every_block(name):
+    model = Transformer(replace(CONFIGS[name], dropout=0.5))
+    sources = {id(m.rng) for m in model.modules() if hasattr(m, "rng")}
+    assert len(sources) == 1 and np.isfinite(model(some_ids()).data).all()
+    x = np.ones((1, 1, 64))
+    assert (model.blocks[0].dropout(x) != model.blocks[1].dropout(x)).any()
+
+
 def test_weights_are_left_at_zero_without_a_generator():
     model = Transformer(CONFIGS["gpt2"])
     assert all((p.data == 0).all() or name.endswith("weight") for name, p in model.named_parameters().items())
@@ -187,3 +198,23 @@ def test_bad_settings_and_caches():
     with pytest.raises(ValueError, match="at most 9 positions"):
         model(some_ids(T=3), cache=cache)
     assert cache.length == 7
+    for wrong in (Cache(cache.layers[:1]), [cache.layers[0]], {}):
+        with pytest.raises(ValueError, match="a cache of this model"):
+            model(some_ids(T=1), cache=wrong)
+
+
+def test_a_pass_that_is_broken_off_leaves_the_cache_as_it_was(monkeypatch):
+    model, ids = make("llama"), some_ids(1, 7)
+    whole = model(ids).data
+    cache = model.new_cache(1)
+    model(ids[:, :3], cache=cache)
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.blocks[1], "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model(ids[:, 3:5], cache=cache)
+    assert [layer.length for layer in cache.layers] == [3, 3]
+    assert np.allclose(model(ids[:, 3:], cache=cache).data, whole[:, 3:], rtol=0, atol=1e-12)

@@ -30,7 +30,11 @@ predicts text that it has never seen better than n-gram models of any order up t
 | `fp_capstone.run` | What does a run leave behind, whatever kills it? |
 | `fp_capstone.figures` | What did the run look like? |
 | `fp_capstone.display` | What does it look like while it runs? |
-| `fp_capstone.cli` | The commands `fp-capstone train`, `generate` and `eval`. |
+| `fp_capstone.chat_template` | How is a conversation one text, and who may write its marks? |
+| `fp_capstone.pretrained` | Where does a pretrained model come from, and what must be known of it? |
+| `fp_capstone.chat` | What does a model remember of a conversation? |
+| `fp_capstone.inspection` | What does a model cost, before it is loaded? |
+| `fp_capstone.cli` | The commands `fp-capstone train`, `generate`, `eval`, `fetch`, `chat` and `inspect`. |
 
 You need stages 1 and 2 for the mathematics (probability, logarithms, the chain rule); the rest is derived where it is
 used. Weights and settings are those of Hugging Face's Llama and GPT-2 families (`fp_transformer.config`).
@@ -83,9 +87,13 @@ __all__ = [
     "run",
     "figures",
     "display",
+    "chat_template",
+    "pretrained",
+    "chat",
+    "inspection",
     "cli",
 ]  # the sections, in reading order
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _SECTION_OF = {"Model": "model", "ThreadedGradients": "parallel"}
 

@@ -122,7 +122,6 @@ Message = dict[str, str]
 """`role` and `content`."""
 
 
-
 class ChatTemplate:
     """
     A model's way to write a conversation.

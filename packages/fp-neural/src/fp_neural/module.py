@@ -303,6 +303,13 @@ class Module:
         """Compute as in use, in all parts. Returns the module."""
         return self.train(False)
 
+    def draw_from(self: M, rng: np.random.Generator) -> M:
+        """Let all parts that draw at random, such as dropout, draw from one generator. Returns the module."""
+        for module in self.modules():
+            if hasattr(module, "rng"):
+                module.rng = rng
+        return self
+
     def freeze(self: M) -> M:
         """Train none of the parameters from now on. Returns the module."""
         for p in self.parameters():

@@ -9,8 +9,8 @@ You need: `fp_attention.multihead`, `fp_transformer.norms`, `fp_transformer.resi
 
 ## Two lines
 
-The **stream** $x$ has a row of $C$ numbers for each position. A block reads it twice, each time through a norm, and
-each time adds what it found:
+The stream $x$ (`fp_transformer.residual`) has a row of $C$ numbers for each position. A block reads it twice, each time
+through a norm, and each time adds what it found:
 
 $$
 x' = x + \operatorname{attention} \big( \operatorname{norm}_1(x) \big), \qquad
@@ -37,9 +37,8 @@ $$\bar x = (I + J_a^\top)(I + J_f^\top)\, g = g + J_f^\top g + J_a^\top g + J_a^
 
 where $g$ is that of $x''$, $J_a$ is taken at $x$ and $J_f$ at $x'$.
 
-**Proof.** $x' \mapsto x' + f(x')$ has the Jacobian $I + J_f$ (a sum of two functions, `autograd.jacobian`), and
-$x \mapsto x + a(x)$ has $I + J_a$. By `autograd.jacobian-chain` the block has $(I + J_f)(I + J_a)$, whose transpose is
-$(I + J_a^\top)(I + J_f^\top)$ (`autograd.vjp-chain`). Multiply out. $\blacksquare$
+**Proof.** It is (E3) of `fp_transformer.residual` (`transformer.pre-norm-gradient`) for two branches, transposed:
+$I + J_a^\top + J_f^\top + (J_f J_a)^\top$. $\blacksquare$
 
 Four ways back, one of which touches nothing. `fp_transformer.residual` follows them through many blocks.
 

@@ -45,10 +45,11 @@ A file that is being written is, for a while, half a file. So nothing is ever wr
 are written into a *staging* directory, each is flushed to the disk (`fsync`), and only then they get their names. What
 the operating system promises (POSIX), and all that is used below:
 
-- **(S1)** `rename` and `unlink` are atomic: at every moment, and after a crash, the name refers to what it referred to
-  before, or to what was renamed, or to nothing. An opened file stays what it was when it was opened, whatever happens
-  to its name.
-- **(S2)** After `fsync` of a file or a directory has returned, its contents survive a crash.
+- **(S1)** `rename` and `unlink` are atomic. At every moment, and also after a crash, a name that `rename` gives away
+  refers to what it referred to before, or to what was renamed; and a name that `unlink` takes away, to what it referred
+  to before, or to nothing. An opened file stays what it was when it was opened, whatever happens to its name.
+- **(S2)** After `fsync` of a file or a directory has returned, its contents survive a crash; those of a directory are
+  its names. Of the names that have changed since, a crash may keep any and lose any.
 
 Shards need one more idea, as there are many of them and only one name changes at a time. The name of a shard contains
 the first 64 bits of the SHA-256 hash of its bytes:
@@ -64,37 +65,45 @@ after the process was killed or the machine has stopped, `load_model` finds what
 directory) or the new model: never a mixture and never a part.
 
 **Proof.** Before the first `rename`, none of the files that `load_model` reads has been touched: the state is the old
-one. When it begins, all new files are complete, and by (S2) they stay complete through a crash.
+one. When it begins, all new files are complete and flushed, and by (S2) they stay complete through a crash.
 
 *The directory is absent.* There is a single `rename`, of the whole staging directory. By (S1) the name refers to
 nothing before it, and to a directory with all files after it: two states.
 
 *The directory holds a model of the same configuration.* `config.json` says the same already and is left as it is, so
 only the weights matter, and `load_model` finds them in this order: it opens `model.safetensors`; if there is none, it
-reads the index and opens the shards that it names, all before reading any; if one of those is missing, and the index
-is another by now or `model.safetensors` is there, it begins again. By (S1) what it has opened stays what it was.
+reads the index and opens the shards that it names, all before reading any. If there is no index, or one of the shards
+is missing, it begins again, and gives up only if it finds the very same a second time: no `model.safetensors`, and no
+index again, or the same index and a shard of it missing. By (S1) what it has opened stays what it was.
 
-*(a) The new model is one file.* It gets the name `model.safetensors` by one `rename`. Before it, the reader finds the
-old model, in one file or in shards. After it, it finds the new one. If the old one had shards, they and their index are
-removed after this `rename`; a reader that had read the index before and misses a shard begins again, and finds
-`model.safetensors`.
+The steps below are in the order in which they are taken, and between two of them the directory is flushed. So by (S2) a
+crash during one step finds all earlier ones done, and of the names that this step changes any part. It is to show
+that the reader finds one of the two models among any such names.
 
-*(b) The new model has shards, and so has the old one.* The new shards get their names first. A name that is new is in
-no index yet; a name that was there keeps its bytes, by (S3). So the old index names the old model, until by one
-`rename` the new index takes its place, which names the new one. Shards that the new index does not name are removed
-after that: a reader that still holds the old index has opened all of them or begins again.
+*(a) The new model is one file.* First it gets the name `model.safetensors`, by one `rename`. Before it, the reader
+finds the old model, in one file or in shards. After it, it finds the new one, whatever else there is. Then, if the old
+model had shards, their index and they are removed. A reader that saw no `model.safetensors` before the `rename`, and
+now misses the index or a shard, begins again, and finds `model.safetensors`.
 
-*(c) The new model has shards, and the old one is one file.* New shards and the new index get their names, and
-`model.safetensors` still counts. By one `unlink` it is gone, and the index counts.
+*(b) The new model has shards, and so has the old one.* First the new shards get their names. A name that is new is in
+no index yet; a name that was there keeps its bytes, by (S3). So the old index names the old model, until in the second
+step, by one `rename`, the new index takes its place, which names the new one; all its shards are there by then. Third,
+shards that the new index does not name are removed: a reader that still holds the old index has opened all of them, or
+begins again and finds the new index.
+
+*(c) The new model has shards, and the old one is one file.* First the new shards get their names, then the new index,
+and `model.safetensors` still counts. In the third step, by one `unlink`, it is gone, and the index counts; it and its
+shards are there by then. (Last, shards of no index are removed.)
 
 In each case one atomic step divides the moments at which the old model is found from those at which the new one is.
 The renaming of `tokenizer.json` changes none of these files. $\blacksquare$
 
-Three limits of the claim. The tokenizer's file is replaced by a `rename` of its own, so a crash between the two can
+Four limits of the claim. The tokenizer's file is replaced by a `rename` of its own, so a crash between the two can
 leave the new one beside the old weights; training does not change the tokenizer. One process at a time may save to
-a directory. And a crash can leave files that no index names, or an index beside a `model.safetensors`: the next save
-removes them. If the directory exists without a `config.json`, that file is put there last: until then `load_model`
-refuses the directory.
+a directory. A reader that is overtaken by several saves, one after another, may find the same twice and give up with an
+error, but never returns a mixture. And a crash can leave files that no index names, or an index beside a
+`model.safetensors`: the next save removes them. If the directory exists without a `config.json`, that file is put there
+last: until then `load_model` refuses the directory.
 
 A directory whose `config.json` says something else is refused before anything is written: saving over another model is
 nearly always a mistake. If the disk fills up, the staging directory is removed and the error passes on.
@@ -172,21 +181,28 @@ changed in place.
 import hashlib
 import json
 import math
-import mmap
 import os
 import re
 import shutil
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt16
+from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from fp_transformer._safetensors import (
+    NUMPY,
+    Entry,
+    Stored,
+    open_file,
+    read_object,
+    readable,
+    readable_but_absent,
+    widen_bfloat16,
+)
 from fp_transformer.config import TransformerConfig
 
 if TYPE_CHECKING:
@@ -210,13 +226,7 @@ __all__ = [  # the order of the page
 ]
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-_NUMPY = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BOOL": np.bool_,
-    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8,
-    "U64": np.uint64, "U32": np.uint32, "U16": np.uint16, "U8": np.uint8,
-}  # fmt: skip
 _FLOATS = ("F32", "F16", "BF16")
-_HEADER = 100_000_000  # the most bytes that a header may have, as for the safetensors library
 _SHARD = re.compile(r"model-\d+-of-\d+(-[0-9a-f]{16})?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _CONSTANTS = re.compile(r"(^|\.)(attn\.(bias|masked_bias)|rotary_emb\.(inv_freq|cos_cached|sin_cached))$")
@@ -227,55 +237,7 @@ class _Tokenizer(Protocol):
     def save(self, path: Path, /) -> object: ...
 
 
-class Stored(Mapping[str, np.ndarray]):
-    """
-    Arrays in files by name. Each is fetched when it is asked for, and not kept.
-
-    Those of float32, float16 and the other types of NumPy are read-only views of a mapped file; what has to be
-    converted, such as bfloat16, becomes a new array.
-
-    Attributes
-    ----------
-    shapes : dict
-        Name to shape, known without fetching.
-    types : dict
-        Name to the type under which it is stored, such as `"BF16"`.
-    """
-
-    def __init__(self, entries: Mapping[str, "Entry"]) -> None:
-        self._entries = dict(entries)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._entries[name].fetch()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: entry.shape for name, entry in self._entries.items()}
-
-    @property
-    def types(self) -> dict[str, str]:
-        return {name: entry.type for name, entry in self._entries.items()}
-
-    def renamed(self, names: Mapping[str, str]) -> "Stored":
-        """Some of the arrays under other names: new name to old."""
-        return Stored({new: self._entries[old] for new, old in names.items()})
-
-
-class Entry(NamedTuple):
-    """One array of `Stored`."""
-
-    type: str
-    shape: tuple[int, ...]
-    fetch: Callable[[], np.ndarray]
-
-
-def load(path: str | Path, *, dtype: Any = np.float32) -> "Transformer":
+def load(path: str | Path, *, rng: np.random.Generator | None = None, dtype: Any = np.float32) -> "Transformer":
     """
     Load a model, whoever wrote it.
 
@@ -283,6 +245,8 @@ def load(path: str | Path, *, dtype: Any = np.float32) -> "Transformer":
     ----------
     path
         A model directory of Hugging Face's layout, or a GGUF file (`fp_transformer.gguf_file`).
+    rng
+        What dropout draws from, if the model is trained on; one with the seed 0 by default.
     dtype
         In which it will compute, float32 or float64.
 
@@ -320,7 +284,7 @@ def load(path: str | Path, *, dtype: Any = np.float32) -> "Transformer":
         config, arrays = open_model(path)
     model = Transformer(config, dtype=dtype)
     from_arrays(model, arrays)
-    return model.eval()
+    return (model if rng is None else model.draw_from(rng)).eval()
 
 
 def save(
@@ -618,31 +582,14 @@ def open_tensors(path: str | Path) -> Stored:
     >>> stored.shapes["w"], stored.types["w"], stored["b"]
     ((2, 2), 'F16', array([0, 1, 2]))
     """
-    with _readable(path):
-        return Stored(_open_file(Path(path))[0])
+    with readable(path):
+        return Stored(open_file(Path(path))[0])
 
 
 def load_metadata(path: str | Path) -> dict[str, str]:
     """The strings in the header of a safetensors file; refuses what `load_tensors` refuses."""
-    with _readable(path):
-        return dict(sorted(_open_file(Path(path))[1].items()))  # the library writes them in any order
-
-
-def widen_bfloat16(bits: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """
-    The float32 of the same value (`transformer.bf16-exact`).
-
-    Parameters
-    ----------
-    bits
-        The 16 bits of each bfloat16, as an unsigned integer.
-
-    Examples
-    --------
-    >>> widen_bfloat16(np.array([0x3F80, 0xC049], dtype=np.uint16)).tolist()
-    [1.0, -3.140625]
-    """
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    with readable(path):
+        return dict(sorted(open_file(Path(path))[1].items()))  # the library writes them in any order
 
 
 def flush(path: Path) -> None:
@@ -758,7 +705,7 @@ def _meant(config: TransformerConfig, tensors: Stored) -> dict[str, str]:
 
 def _named(kind: str) -> str:
     """A type of safetensors under the name that NumPy has for it."""
-    return str(np.dtype(_NUMPY[kind])) if kind in _NUMPY else kind
+    return str(np.dtype(NUMPY[kind])) if kind in NUMPY else kind
 
 
 def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
@@ -838,10 +785,11 @@ def _write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapp
 def _move_in(staging: Path, directory: Path, weights: list[str]) -> None:
     """Give the new files their names, in the order that the proof of `transformer.save-atomic` takes."""
     for name in ("tokenizer.json", *weights, "config.json"):  # the last one makes it loadable
-        if name == weights[-1]:
+        if not (staging / name).exists():
+            continue
+        if name in (weights[-1], "config.json"):
             flush(directory)  # what it names is there before it is
-        if (staging / name).exists():
-            (staging / name).replace(directory / name)
+        (staging / name).replace(directory / name)
     flush(directory)
     if INDEX in weights:
         (directory / WEIGHTS).unlink(missing_ok=True)
@@ -852,160 +800,30 @@ def _move_in(staging: Path, directory: Path, weights: list[str]) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
-# --- reading, and believing nothing
-
-
-@contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
-    """Say which file it is, and what may be wrong with it, when it cannot be read."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; a model directory holds config.json and model.safetensors") from None
-    except (Unsound, OSError) as error:
-        why = f"it {error}" if isinstance(error, Unsound) else str(error)
-        raise ValueError(f"{path} cannot be read, it is truncated or not a safetensors file: {why}") from error
-
-
-class Unsound(Exception):
-    """What is wrong with a file."""
-
-
-def map_file(path: Path) -> mmap.mmap | bytes:
-    """A file's bytes, mapped."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Unsound("is no regular file")
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if found.st_size else b""
-    finally:
-        os.close(descriptor)
-
-
-def _open_file(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """The arrays and the strings of a safetensors file."""
-    data = map_file(path)
-    if len(data) < 8:
-        raise Unsound(f"has {len(data)} bytes, and the length of its header takes 8")
-    n = int.from_bytes(data[:8], "little")
-    if n > min(len(data) - 8, _HEADER):
-        raise Unsound(f"claims a header of {n} bytes, and {min(len(data) - 8, _HEADER)} are possible")
-    try:
-        header = _parse(data[8 : 8 + n])
-    except Unsound as error:
-        raise Unsound(f"has a header that {error}") from error
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise Unsound("has a __metadata__ that is not strings by name")
-    entries, places = {}, []
-    for name, record in header.items():
-        kind, shape, begin, end = _record(name, record)
-        if kind != "BF16" and kind not in _NUMPY:
-            raise ValueError(f"{path}: {name} has type {kind}, which NumPy cannot hold")
-        size = math.prod(shape) * (2 if kind == "BF16" else np.dtype(_NUMPY[kind]).itemsize)
-        if end - begin != size:
-            raise Unsound(f"gives {name} {end - begin} bytes, and the shape {list(shape)} of {kind} takes {size}")
-        places.append((begin, end, name))
-        entries[name] = Entry(kind, shape, _fetcher(data, 8 + n + begin, kind, shape))
-    at = 0
-    for begin, end, name in sorted(places):
-        if begin != at:
-            raise Unsound(f"lets {name} begin at {begin}, and what stands before it ends at {at}")
-        at = end
-    if at != len(data) - 8 - n:
-        raise Unsound(f"has {len(data) - 8 - n} bytes for arrays that take {at}")
-    return entries, metadata
-
-
-def _record(name: str, record: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """What a header says of one array."""
-    try:
-        kind, shape, (begin, end) = record["dtype"], record["shape"], record["data_offsets"]
-    except (TypeError, KeyError, ValueError):
-        raise Unsound(f"gives {name} no dtype, shape and two data_offsets") from None
-    if not isinstance(kind, str) or not isinstance(shape, list):
-        raise Unsound(f"gives {name} a dtype that is no string or a shape that is no list")
-    if not all(type(x) is int and 0 <= x < 1 << 62 for x in (*shape, begin, end)) or len(shape) > 32:
-        raise Unsound(f"gives {name} sizes or offsets that are not from 0 to 2^62, or more than 32 axes")
-    return kind, tuple(shape), begin, end
-
-
-def _fetcher(data: mmap.mmap | bytes, at: int, kind: str, shape: tuple[int, ...]) -> Callable[[], np.ndarray]:
-    def fetch() -> np.ndarray:
-        flat = np.frombuffer(data, "<u2" if kind == "BF16" else _NUMPY[kind], math.prod(shape), at)
-        return (widen_bfloat16(flat) if kind == "BF16" else flat).reshape(shape)
-
-    return fetch
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    """A JSON object in which no key stands twice."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("a name stands twice in one object")
-        return found
-
-    try:
-        parsed = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise Unsound(f"is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise Unsound(f"must hold an object, got a {type(parsed).__name__}")
-    return parsed
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `FileNotFoundError` if there is none."""
-    try:
-        return _parse(bytes(map_file(path)))
-    except Unsound as error:
-        raise ValueError(f"{path} {error}") from error
-    except FileNotFoundError:
-        raise
-    except NotADirectoryError as error:
-        raise FileNotFoundError(str(path)) from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+# --- reading a directory
 
 
 def _open_weights(directory: Path) -> tuple[Path, Stored]:
-    """The weights of a directory, and the file that decided which they are."""
-    before: dict[str, Any] | None = None
-    missing = ""
+    """The weights of a directory, and the file that decided which they are, as the proof of `save-atomic` says."""
+    before: list[dict[str, Any] | None] = []
     while True:
         try:
-            with _readable_but_absent(directory / WEIGHTS):
-                return directory / WEIGHTS, Stored(_open_file(directory / WEIGHTS)[0])
+            with readable_but_absent(directory / WEIGHTS):
+                return directory / WEIGHTS, Stored(open_file(directory / WEIGHTS)[0])
         except FileNotFoundError:
             pass
+        index = None
         try:
-            index = _read_object(directory / INDEX)
-        except FileNotFoundError:
-            if before is None:
-                raise _no_weights(directory) from None
-            before = None  # it was there a moment ago: a save is going on
-            continue
-        if index == before:
-            raise ValueError(f"{directory / INDEX} names {missing}, which does not exist. Is the download complete?")
-        try:
+            index = read_object(directory / INDEX)
             return directory / INDEX, Stored(_open_shards(directory, index))
         except FileNotFoundError as error:
-            before, missing = index, Path(error.filename).name
-
-
-@contextmanager
-def _readable_but_absent(path: Path) -> Iterator[None]:
-    """As `_readable`, but that a file is absent is for the caller to judge."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (Unsound, OSError):
-        with _readable(path):
-            raise
+            missing = error.filename
+        if before == [index]:  # not a save that went on meanwhile
+            break
+        before = [index]
+    if index is None:
+        raise _no_weights(directory)
+    raise ValueError(f"{directory / INDEX} names {Path(missing).name}, which does not exist. Is the download complete?")
 
 
 def _open_shards(directory: Path, index: dict[str, Any]) -> dict[str, Entry]:
@@ -1021,8 +839,8 @@ def _open_shards(directory: Path, index: dict[str, Any]) -> dict[str, Entry]:
             )
     shards = {}
     for file in sorted(set(where.values())):
-        with _readable_but_absent(directory / file):
-            shards[file] = _open_file(directory / file)[0]
+        with readable_but_absent(directory / file):
+            shards[file] = open_file(directory / file)[0]
     lost = [f"{name} is not in {file}" for name, file in where.items() if name not in shards[file]]
     lost += [
         f"{name} is in {file} unannounced"
@@ -1056,13 +874,9 @@ def _pickled(path: Path) -> ValueError:
 
 def _read_config(path: Path) -> TransformerConfig:
     try:
-        data = _parse(bytes(map_file(path)))
-    except (FileNotFoundError, NotADirectoryError):
+        data = read_object(path)
+    except FileNotFoundError:
         raise ValueError(f"{path} does not exist; a model directory holds config.json and model.safetensors") from None
-    except Unsound as error:
-        raise ValueError(f"{path} {error}") from error
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
     try:
         return TransformerConfig.from_huggingface(data)
     except (ValueError, TypeError) as error:

@@ -5,7 +5,7 @@ A trained transformer is a set of named arrays. Before there is any code that mu
 answered completely: *which* arrays, and how large? This section answers it for two families, counts the numbers that
 training will have to find, and speaks the `config.json` of Hugging Face model directories both ways.
 
-You need: matrices (stage 2), multi-head attention and its sizes (stage 5).
+You need: `fp_attention.multihead` for heads, `fp_attention.rotary`.
 
 ## The sizes
 
@@ -14,14 +14,15 @@ You need: matrices (stage 2), multi-head attention and its sizes (stage 5).
 | $V$ | `vocab_size` | tokens of the vocabulary |
 | $T$ | `context_length` | positions that the model is trained to see |
 | $L$ | `n_layers` | blocks, one above the other |
-| $C$ | `d_model` | width of the residual stream |
+| $C$ | `d_model` | numbers in the row of a position |
 | $H$ | `n_heads` | query heads, each of width $D = C / H$ |
 | $K$ | `n_kv_heads` | key-value heads, each shared by $H / K$ query heads |
 | $F$ | `d_ff` | width of the feed-forward layer |
 
 ## The two families
 
-**GPT-2** normalises with LayerNorm (a gain and a bias), learns one vector per position, has a bias in every affine map
+What the parts do is what the next sections are about; here only their arrays count. **GPT-2** normalises with LayerNorm
+(a gain and a bias), learns one vector per position, has a bias in every affine map
 and a feed-forward layer of two matrices with GELU between them, in its tanh form (`gelu_new`).
 **Llama** normalises with RMSNorm (a gain only), rotates queries and keys by their position (RoPE, which has nothing to
 learn), has no biases, and has a gated feed-forward layer of three matrices, SwiGLU.
@@ -55,8 +56,8 @@ and $C$; `c_fc` $C F$ and $F$; `mlp.c_proj` $F C$ and $C$. The block's two norms
 block has $4 C^2 + 2 C F$ weights and $3 C + C + F + C + 4 C = 9 C + F$ others. The positions add $T C$, the final
 norm $2 C$. Sum: (E2). $\blacksquare$
 
-For wide models with $F = 4 C$ and $K = H$ the quadratic terms rule, and both formulas are close to the rule of thumb
-$N \approx 12 L C^2$ once the embedding is left out.
+For wide models with $K = H$ and $F = 4 C$ in GPT-2, $F = \tfrac83 C$ in Llama (the next claim), the quadratic terms
+rule, and both formulas are close to the rule of thumb $N \approx 12 L C^2$ once the embedding is left out.
 
 **Claim** `transformer.swiglu-width`. The gated layer has as many weights as a plain layer of width $4 C$ exactly when
 $F = \tfrac83 C$; the smallest multiple of 16 that is not below $\tfrac83 C$ is $16 \lceil C / 6 \rceil$.
@@ -65,7 +66,7 @@ $F = \tfrac83 C$; the smallest multiple of 16 that is not below $\tfrac83 C$ is 
 $16 m$ satisfies $16 m \ge \tfrac83 C$ if and only if $m \ge C / 6$, and the smallest such integer is
 $\lceil C / 6 \rceil$. $\blacksquare$
 
-Multiples of 16 keep every row of a matrix aligned to a cache line of 64 bytes in float32, so this is the default of
+Multiples of 16 make every row of a matrix whole cache lines of 64 bytes in float32, so this is the default of
 `TransformerConfig.llama`.
 
 ## In practice
@@ -87,6 +88,8 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 __all__ = ["TransformerConfig"]
 
@@ -164,8 +167,13 @@ class TransformerConfig:
                 f"n_heads must be a multiple of n_kv_heads, so that every key-value head serves the same number of "
                 f"query heads; got n_heads={self.n_heads}, n_kv_heads={self.n_kv_heads}"
             )
-        if not isinstance(self.dropout, float | int):
-            raise TypeError(f"dropout must be a number, got {self.dropout!r} of type {type(self.dropout).__name__}")
+        if not isinstance(self.tied, bool):
+            raise TypeError(f"tied is True or False, got {self.tied!r}")
+        for name in ("dropout", "norm_eps", "rope_base"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int | float | np.integer | np.floating):
+                raise TypeError(f"{name} must be a number, got {number!r} of type {type(number).__name__}")
+            object.__setattr__(self, name, float(number))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if not (self.norm_eps > 0 and math.isfinite(self.norm_eps)):
@@ -451,6 +459,13 @@ class TransformerConfig:
         _require(data, "attention_dropout", 0)
         _require(data, "rope_interleaved", False)
         _require(data, "quantization_config", None)
+        _require(data, "partial_rotary_factor", 1)
+        _require(data, "sliding_window", None)
+        _require(data, "use_qk_norm", False)
+        _require(data, "num_local_experts", None)
+        layers = data.get("layer_types")
+        if layers is not None and set(layers) != {"full_attention"}:
+            raise ValueError(f"layer_types must all be 'full_attention', the configuration says {sorted(set(layers))}")
         heads, width = _size(data, "num_attention_heads"), _size(data, "hidden_size")
         config = cls.llama(
             vocab_size=_size(data, "vocab_size"),
@@ -536,7 +551,8 @@ def _rope_base(data: Mapping[str, Any]) -> float:
         if not isinstance(options, Mapping):
             raise ValueError(f"{name} must be an object or null, the configuration says {options!r}")
         kind = options.get("rope_type", options.get("type", "default"))
-        if kind != "default" or options.get("partial_rotary_factor", 1) != 1:
+        known = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+        if kind != "default" or options.get("partial_rotary_factor", 1) != 1 or not options.keys() <= known:
             raise ValueError(f"{name} must ask for plain rotary positions, rope_type 'default'; got {dict(options)}")
         base = _number(options, "rope_theta", base)
     return base

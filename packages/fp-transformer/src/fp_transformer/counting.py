@@ -6,7 +6,8 @@ counting, and a page of multiplications answers them before the first step. Wher
 of training *six times parameters times tokens*, when is that rule wrong, and what is it that fills the memory?
 
 You need: `fp_transformer.config`, `fp_transformer.model`, `fp_attention.cost`, the gradient of a linear layer
-(`neural.linear-gradient`).
+(`neural.linear-gradient`). Letters: $D$ is the width of a head, and only in the rule 6ND a number of tokens, as it is
+in `fp_transformer.scaling`; $\mu$ counts matrices here and is no mean.
 
 ## Parameters by part
 
@@ -18,7 +19,8 @@ You need: `fp_transformer.config`, `fp_transformer.model`, `fp_attention.cost`, 
 ...     vocab_size=49152, context_length=8192, n_layers=30, n_heads=9, n_kv_heads=3, d_model=576, d_ff=1536
 ... )
 >>> for config in (gpt2, smollm2):
-...     print(*(f"{part} {n / config.n_parameters:.0%}" for part, n in parameter_parts(config).items()))
+...     parts = parameter_parts(config).items()
+...     print(*(f"{part} {n / config.n_parameters:.0%}" for part, n in parts))
 embedding 31% positions 1% attention 23% feedforward 46% norms 0% output 0%
 embedding 21% positions 0% attention 20% feedforward 59% norms 0% output 0%
 
@@ -42,8 +44,10 @@ count.
 in a cache, take
 
 $$
-2 M n + 4 L C \Big( n p + \frac{n (n + 1)}{2} \Big) \ \text{flops, \quad and} \quad
-2 M T + 2 L C\, T (T + 1) \ \text{for a text of $T$ tokens.} \qquad \text{(E2)}
+\begin{aligned}
+&2 M n + 4 L C \Big( n p + \frac{n (n + 1)}{2} \Big) \ \text{flops, and for a text of $T$ tokens} \\
+&2 M T + 2 L C\, T (T + 1).
+\end{aligned} \qquad \text{(E2)}
 $$
 
 **Proof.** A token, a row of $k$ numbers, times a matrix of $k \times m$ numbers takes $2 k m$ flops, twice the numbers
@@ -94,9 +98,8 @@ One token at a time the limit is another: all matrices, and the cache, are read 
 (`attention.decode-intensity`). `decode_bytes` counts them, and the bytes that a machine reads in a second, divided by
 that, are more tokens than it can generate in a second:
 
->>> print(
-...     f"{decode_bytes(smollm2, 512) / 1e6:.0f} MB a token; at 20 GB/s at most {20e9 / decode_bytes(smollm2, 512):.0f}"
-... )
+>>> read = decode_bytes(smollm2, 512)
+>>> print(f"{read / 1e6:.0f} MB a token; at 20 GB/s at most {20e9 / read:.0f}")
 562 MB a token; at 20 GB/s at most 36
 
 ## Memory of training
@@ -142,8 +145,12 @@ largest of all in small models. The way back gives up what it has passed, faster
 beginning is the moment at which most is held.
 
 >>> memory = training_memory(smollm2, batch=8, length=512)
->>> {part: f"{n / 2**30:.2f} GiB" for part, n in memory.parts().items()}
-{'parameters': '0.50 GiB', 'gradients': '0.50 GiB', 'optimizer': '1.00 GiB', 'activations': '7.63 GiB'}
+>>> for part, n in memory.parts().items():
+...     print(f"{part:12}{n / 2**30:.2f} GiB")
+parameters  0.50 GiB
+gradients   0.50 GiB
+optimizer   1.00 GiB
+activations 7.63 GiB
 
 ## In practice
 

@@ -506,7 +506,7 @@ def beam_search(
     beams
         $b$, how many texts are kept.
     length_penalty
-        $\alpha$ of (E2), zero or more.
+        $\alpha$ of (E2), from 0 to 100.
     stop
         Ids, and sequences of ids, that end a text.
 
@@ -536,8 +536,10 @@ def beam_search(
     prompt = check_prompt(prompt_ids, V, "beam_search")
     if n < 1 or check_integer(beams, "beams") < 1:
         raise ValueError(f"a search takes at least one new token and one beam, got {n} and {beams}")
-    if not 0 <= length_penalty < np.inf:
-        raise ValueError(f"length_penalty is zero or more and finite, got {length_penalty}")
+    if not 0 <= length_penalty <= 100:
+        raise ValueError(
+            f"length_penalty lies between 0 and 100, where lengths to its power are numbers, got {length_penalty}"
+        )
     capacity = len(prompt) + n - 1  # the last token is not looked at
     if capacity > model.config.context_length:
         raise ValueError(
@@ -552,6 +554,8 @@ def beam_search(
     best: Hypothesis | None = None  # of the complete texts
     for m in range(1, n + 1):
         log_p = total[:, None] + _log_softmax(value_of(model.forward(ids, cache=cache, last=True))[:, -1])
+        if np.isnan(log_p).any():
+            raise ValueError("logits must be numbers, got NaN. Has the model diverged?")
         going = []
         for row, token in (divmod(i, V) for i in _largest(log_p.ravel(), beams)):
             ell, text = float(log_p[row, token]), (*live[row], token)

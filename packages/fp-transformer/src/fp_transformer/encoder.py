@@ -35,9 +35,10 @@ x''' &= x'' + \operatorname{feedforward} \big( \operatorname{norm}_2(x'') \big).
 \end{aligned} \qquad \text{(E1)}
 $$
 
-Row $t$ of the end gives, by the shared table of tokens, scores for token $t + 1$ of the target, so the model is
+Let the target begin with a fixed **start token** $y_0$, so that there is a row before the first word. Row
+$t = 0, 1, \dots$ of the end gives, by the shared table of tokens, scores for token $t + 1$, so the model is
 
-$$p(y_1, \dots, y_n \mid s) = \prod_t p(y_{t+1} \mid y_{\le t}, s). \qquad \text{(E2)}$$
+$$p(y_1, \dots, y_n \mid s) = \prod_{t=0}^{n-1} p(y_{t+1} \mid y_0, \dots, y_t, s). \qquad \text{(E2)}$$
 
 **Claim** `transformer.decoder-causal`. Row $t$ of the scores depends on the real tokens of the source, all of them
 allowed, and on tokens of the target up to $t$ only.

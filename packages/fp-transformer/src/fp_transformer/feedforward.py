@@ -85,7 +85,8 @@ divide by $c$. $\blacksquare$
 
 GPT-2 takes GELU in its tanh form (E8 of `fp_neural.activations`), as `FeedForward` does here.
 
-**Claim** `transformer.gelu-slope`. With $u = \sqrt{2 / \pi}\, (x + 0.044715\, x^3)$ and $\sigma = \sigma(2u)$,
+**Claim** `transformer.gelu-slope`. With $u = \sqrt{2 / \pi}\, (x + 0.044715\, x^3)$, which is the $u$ of (E8) of
+`fp_neural.activations`, and $\sigma = \sigma(2u)$,
 
 $$
 \begin{aligned}
@@ -165,7 +166,7 @@ $2 C^2 (1 + \frac{K}{H})$ in attention, each used once for each token; in SmolLM
 ## In practice
 
 The reading as a memory is M. Geva and others, 2021; methods that edit one fact of a model (ROME, K. Meng and others,
-2022) change $W_2$ by a matrix of rank one. GELU came with BERT and GPT-2, SwiGLU (N. Shazeer, 2020) with PaLM and
+2022) change $W_2$ by a matrix of rank one. GELU came with GPT and BERT, SwiGLU (N. Shazeer, 2020) with PaLM and
 Llama. Shazeer compared gates on equal parameters and offers no explanation of their success. Hidden layers of trained
 relu models are mostly zero, which some kernels use to skip columns; SwiGLU's are not. A mixture of experts is the same
 table, of which each token reads a part (`fp_transformer.mixture`). Some implementations keep $W_g$ and $W_u$ as one

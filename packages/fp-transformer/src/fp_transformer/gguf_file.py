@@ -41,7 +41,7 @@ r \Big( \frac{1}{30} + 2^{-11} \Big) + 2^{-11} |m| \text{ for Q4\_1}.
 $$
 
 For Q4_0 it is $a \big( \frac1{16} + 2^{-11} \big)$ if $x_i / d \le 7 \tfrac12$. If $d = 0$ all $x_i$ are equal, to zero
-for Q8_0 and Q4_0; then it is $0$, or for Q4_1 at most $2^{-11} |m|$.
+for Q8_0 and Q4_0; then it is $0$, or for Q4_1 at most $2^{-11} |m|$, if $m$ is zero or of a size in that range.
 
 **Proof.** float16 has 11 bits of precision, so $\hat d = d (1 + \delta)$ with $|\delta| \le 2^{-11}$, and so for $m$
 (`autograd.rounding`).
@@ -64,9 +64,9 @@ $d / 2 = r / 30$. Rounding $d$ adds at most $2^{-11} d \cdot 15 = 2^{-11} r$, an
 If $d = 0$ then $a = 0$ or $r = 0$. In the first case all is zero. In the second all $x_i = m$. $\blacksquare$
 
 The bound of Q4_0 is reached but for the rounding: by a block that has both $a$ and $-a$, since sixteen numbers around
-zero cannot be as many on both sides. Four bits are wrong by a sixteenth of the largest number in each block, which a
-network survives because it adds up hundreds of such errors, of either sign. It is not nothing:
-`fp_transformer.checkpoint` loads such a model as what it is, the model of the rounded weights.
+zero cannot be as many on both sides. Four bits are wrong by up to a sixteenth of the largest number in each block, and
+at one end by up to an eighth, which a network survives because it adds up hundreds of such errors, of either sign. It
+is not nothing: `fp_transformer.checkpoint` loads such a model as what it is, the model of the rounded weights.
 
 **K-quants** store the scales in fewer bits too. **Q4_K** is a block of 256: eight groups of 32 with a scale and an
 offset of 6 bits each, in units of two float16. **Q6_K** has sixteen groups of 16 with scales of 8 bits and numbers of
@@ -132,7 +132,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fp_transformer.checkpoint import Entry, Stored, Unsound, check_parameters, map_file, widen_bfloat16
+from fp_transformer._safetensors import Entry, Stored, Unsound, map_file, widen_bfloat16
+from fp_transformer.checkpoint import check_parameters
 from fp_transformer.config import TransformerConfig
 
 __all__ = [  # the order of the page

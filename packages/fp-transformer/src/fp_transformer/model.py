@@ -22,8 +22,8 @@ where $z_n \in \mathbb{R}^V$ are the scores, or **logits**, of the token *after*
 mean of their losses, $\ell = \frac1N \sum_n -\ln \operatorname{softmax}(z_n)_{t_{n+1}}$ (`fp_neural.losses`): one text
 of $T + 1$ tokens gives $T$ predictions, each made without a look at what it predicts.
 
-**Claim** `transformer.causal`. $z_n$ depends on $t_0, \dots, t_n$ only. So the mean loss over a text is the negative
-logarithm of the probability that the model gives to it, divided by the number of tokens, given the first.
+**Claim** `transformer.causal`. $z_n$ depends on $t_0, \dots, t_n$ only. So for a text of $N + 1$ tokens the mean loss
+is $-\frac1N \ln P$, where $P$ is the probability that the model gives to the tokens after the first, given the first.
 
 **Proof.** $x^{(0)}_n$ is a function of $t_n$ and $n$; by induction with `transformer.block-causal` $x^{(l)}_n$ is one
 of $t_0, \dots, t_n$; the last line acts on each row by itself. With $p_n = \operatorname{softmax}(z_n)$ a distribution
@@ -109,7 +109,7 @@ class Transformer(Module):
         Family and sizes.
     rng
         Draws the weights (`fp_transformer.initialization`), and what dropout drops. None leaves the weights at zero,
-        for those that will be loaded.
+        for those that will be loaded; `draw_from` gives dropout another generator then.
     dtype
         float32, or float64 to check gradients.
 
@@ -155,12 +155,11 @@ class Transformer(Module):
         self.blocks = [Block(config, rng=None, dtype=dtype) for _ in range(config.n_layers)]
         self.norm = norm_of(config, dtype)
         self.output = None if config.tied else Linear(C, V, bias=False, rng=None, dtype=dtype)
+        self.draw_from(np.random.default_rng(0) if rng is None else rng)
         if rng is not None:
             from fp_transformer.checkpoint import from_arrays
 
             from_arrays(self, initial_arrays(config, rng, dtype))
-            for block in self.blocks:
-                block.attention.rng = block.dropout.rng = rng
 
     def stream(
         self,
@@ -182,6 +181,8 @@ class Transformer(Module):
         iterator of Tensor
             `n_layers + 1` of them, of shape (B, T, C), each as soon as it is computed.
         """
+        if cache is not None:
+            self._check_cache(cache)
         start = 0 if cache is None else cache.length
         self._check(ids, start)
         x = self.embedding(ids)
@@ -228,10 +229,17 @@ class Transformer(Module):
         TypeError
             If the ids are no integers.
         """
-        if cache is not None:
+        if cache is None:
+            return self._scores(ids, mask, None, last)
+        self._check_cache(cache)
+        length = cache.length
+        try:
             with no_grad():
                 return self._scores(ids, mask, cache, last)
-        return self._scores(ids, mask, None, last)
+        except BaseException:  # a pass that was refused or broken off leaves no trace
+            for layer in cache.layers:
+                layer.truncate(min(length, layer.length))
+            raise
 
     def _scores(self, ids: np.ndarray, mask: Any, cache: "Cache | None", last: bool) -> Any:
         (x,) = deque(self.stream(ids, mask=mask, cache=cache), maxlen=1)  # those below are given up
@@ -355,6 +363,15 @@ class Transformer(Module):
         """What it computes in."""
         found: np.dtype = value_of(self.embedding.weight).dtype
         return found
+
+    def _check_cache(self, cache: Any) -> None:
+        layers = getattr(cache, "layers", ())
+        if len(layers) != len(self.blocks) or len({layer.length for layer in layers}) > 1:
+            found = f"parts of the lengths {[layer.length for layer in layers]}" if layers else type(cache).__name__
+            raise ValueError(
+                f"a cache of this model, made by its new_cache, has {len(self.blocks)} parts that are equally long; "
+                f"got {found}"
+            )
 
     def _check(self, ids: np.ndarray, past: int) -> None:
         if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":

@@ -28,15 +28,16 @@ numbers for all $n$.
 
 **Claim** `transformer.mup-sgd`. One step of gradient descent changes
 
-| by the step of | what | exactly | in size |
-| --- | --- | --- | --- |
-| $v$ | $f$ | $-\eta_v \chi \lvert z \rvert^2$ | mean $-\eta_v \chi\, n$ |
-| $W$ | $z$ | $-\eta_W \chi \lvert h \rvert^2\, v$ | entries of mean square $\eta_W^2 \chi^2 \sigma^2\, n (n + 2)$ |
-| $U$ | $h$ | $-\eta_U \chi\, W^\top v$ | entries of mean square $\eta_U^2 \chi^2 \sigma^2$ |
-| $W$ | $f$ | $-\eta_W \chi \lvert h \rvert^2 \lvert v \rvert^2$ | mean $-\eta_W \chi\, n^2 \sigma^2$ |
-| $U$ | $f$ | $-\eta_U \chi\, \lvert W^\top v \rvert^2$ | mean $-\eta_U \chi\, n \sigma^2$ |
+| | change | size |
+| --- | --- | --- |
+| $f$ by $v$ | $-\eta_v \chi \lvert z \rvert^2$ | $\eta_v n$ |
+| $z$ by $W$ | $-\eta_W \chi \lvert h \rvert^2 v$ | $\eta_W \sigma \sqrt{n (n + 2)}$ |
+| $h$ by $U$ | $-\eta_U \chi W^\top v$ | $\eta_U \sigma$ |
+| $f$ by $W$ | $-\eta_W \chi \lvert h \rvert^2 \lvert v \rvert^2$ | $\eta_W n^2 \sigma^2$ |
+| $f$ by $U$ | $-\eta_U \chi \lvert W^\top v \rvert^2$ | $\eta_U n \sigma^2$ |
 
-where each line moves one matrix and holds the others. The first three are $\asymp 1$ exactly if
+where each line moves one matrix and holds the others. The size is that of the mean for $f$, and for the entries of $z$
+and $h$ the root mean square, everything divided by $|\chi|$. The first three are $\asymp 1$ exactly if
 $\eta_v \asymp \frac1n$, $\eta_W \asymp \frac{1}{n \sigma}$, $\eta_U \asymp \frac1\sigma$; and then the last two are
 bounded exactly if $\sigma$ is at most of order $\frac1n$. The largest such choice is
 
@@ -54,10 +55,11 @@ $$
 and $v \cdot \Delta W h$, $v \cdot W \Delta U x = (W^\top v) \cdot \Delta U x$ are the last two lines. Sizes: by
 `neural.layer-lengths` $\mathbb{E} |z|^2 = \mathbb{E} |h|^2 = n$ and $\mathbb{E} |W^\top v|^2 = n \cdot \frac1n\,
 \mathbb{E} |v|^2 = n \sigma^2$, in equal parts for its $n$ entries. The $h_j$ are independent standard normal numbers,
-so $\mathbb{E} |h|^4 = \sum_j \mathbb{E} h_j^4 + \sum_{j \ne k} \mathbb{E} h_j^2\, \mathbb{E} h_k^2 = 3n + n (n - 1) =
-n (n + 2)$, where $\mathbb{E} h_j^4 = 3$ by parts: in (E5) of `fp_markov.mathematics` with $u = t^3$ and
-$v = -\varphi(t)$, the mean of $t^3 \cdot t$ is that of $3 t^2$. $v$ is independent of $h$ and $W$. Now insert: the
-three conditions are read off, and the last two lines become $\asymp n \sigma$ both. $\blacksquare$
+so $\mathbb{E} |h|^4 = \sum_j \mathbb{E} h_j^4 + \sum_{j \ne k} \mathbb{E} h_j^2\, \mathbb{E} h_k^2 = 3n + n (n - 1) = n
+(n + 2)$, where $\mathbb{E} h_j^4 = 3$ by parts: in (E5) of `fp_markov.mathematics` with $u = t^3$ and
+$v = -\varphi(t)$, the mean of $t^3 \cdot t$ is that of $3 t^2$, as $t^3 \varphi(t)$ tends to $0$ at both ends:
+$e^{t^2/2} > t^4 / 8$. $v$ is independent of $h$ and $W$. Now insert: the three conditions are read off, and the last
+two lines become $\asymp n \sigma$ both. $\blacksquare$
 
 **Claim** `transformer.standard-freezes`. With $\sigma = \frac{1}{\sqrt n}$ and one rate $\eta$ for all, $f$ is moved
 by $-\eta \chi\, (2n + 1)$ in the mean, to first order in the step. So a rate that does not depend on $n$ moves the
@@ -69,7 +71,7 @@ $$\frac{c\, |\chi|}{\sqrt n} \sqrt{1 + \tfrac2n} \quad \text{and} \quad \frac{c\
 in the limit only the output is learned, on features that stay as they were drawn.
 
 **Proof.** The three means for $f$ in the table are $-\eta \chi$ times $n$, $n^2 \cdot \frac1n$ and $n \cdot \frac1n$.
-The roots of the second and third line with $\sigma^2 = \frac1n$ are $\eta |\chi| \sqrt{n + 2}$ and
+The sizes in the second and third line, times $|\chi|$, with $\sigma^2 = \frac1n$ are $\eta |\chi| \sqrt{n + 2}$ and
 $\eta |\chi| / \sqrt n$; put $\eta = c / n$. $\blacksquare$
 
 Adam divides by the size of the gradient, and so the rates change, but not the conclusion.
@@ -78,14 +80,16 @@ Adam divides by the size of the gradient, and so the rates change, but not the c
 Adam's first step with $\varepsilon = 0$. With $\kappa = \mathbb{E} |Z| = \sqrt{2 / \pi}$ for a standard normal $Z$,
 $s = \operatorname{sign} \chi$, $|a|_1 = \sum_i |a_i|$ and $p = |x|_1$,
 
-| by the step of | what | exactly | its mean, up to sign |
-| --- | --- | --- | --- |
-| $v$ | $f$ | $-\eta_v s\, \lvert z \rvert_1$ | from $\kappa^2 \eta_v n$ to $\kappa \eta_v n$ |
-| $W$ | $z_i$ | $-\eta_W s\, \lvert h \rvert_1 \operatorname{sign}(v_i)$ | $\kappa\, \eta_W n$, given $v$ |
-| $U$ | $h_j$ | $-\eta_U s\, p \operatorname{sign}(W^\top v)_j$ | $\eta_U p$, given $W$ and $v$ |
-| $W$ | $f$ | $-\eta_W s\, \lvert h \rvert_1 \lvert v \rvert_1$ | $\kappa^2 \eta_W n^2 \sigma$ |
-| $U$ | $f$ | $-\eta_U s\, p\, \lvert W^\top v \rvert_1$ | $\eta_U p\, n \sigma$ times $\kappa^2$ to $\kappa$ |
+| | change | mean size |
+| --- | --- | --- |
+| $f$ by $v$ | $-\eta_v s \lvert z \rvert_1$ | $\kappa' \eta_v n$ |
+| $z_i$ by $W$ | $-\eta_W s \lvert h \rvert_1 \operatorname{sign} v_i$ | $\kappa \eta_W n$ |
+| $h_j$ by $U$ | $-\eta_U s p \operatorname{sign} (W^\top v)_j$ | $\eta_U p$ |
+| $f$ by $W$ | $-\eta_W s \lvert h \rvert_1 \lvert v \rvert_1$ | $\kappa^2 \eta_W n^2 \sigma$ |
+| $f$ by $U$ | $-\eta_U s p \lvert W^\top v \rvert_1$ | $\kappa' \eta_U p n \sigma$ |
 
+where each $\kappa'$ is some number from $\kappa^2$ to $\kappa$, and the mean size is the mean of the change without its
+sign.
 So the first three are $\asymp 1$ exactly if $\eta_v \asymp \frac1n$, $\eta_W \asymp \frac1n$ and $\eta_U \asymp 1$, and
 then the last two are bounded exactly if $\sigma$ is at most of order $\frac1n$:
 
@@ -97,12 +101,15 @@ $$
 With $\sigma = \frac{1}{\sqrt n}$ and one rate $\eta$, the mean change of $f$ by the step of $W$ is $\kappa^2 \eta\, n
 \sqrt n$. Rates for which it is bounded move $z$ by an amount of order $\frac{1}{\sqrt n}$ at most.
 
-**Proof.** The signs of the gradients are $s \operatorname{sign}(z_i)$, $s \operatorname{sign}(v_i)
-\operatorname{sign}(h_j)$ and $s \operatorname{sign}(W^\top v)_j \operatorname{sign}(x_k)$ (with probability one none is
-zero, where $x_k \ne 0$). Times the rates, applied to $z$, $h$ and $x$, and multiplied by $v$ and by $W^\top v$ for the
-last two, they give the column *exactly*, as $\operatorname{sign}(a)\, a = |a|$. Means: $\mathbb{E} |Z|$ is twice the
-area of $z \varphi(z)$ from $0$ on, and $-\varphi$ has the slope $z \varphi$: it is $2 \varphi(0) = \sqrt{2 / \pi}$. So
-$\mathbb{E} |h|_1 = \kappa n$ and $\mathbb{E} |v|_1 = \kappa n \sigma$, and $h$ and $v$ are independent. Given $h$,
+**Proof.** The signs of the gradients are $s \operatorname{sign}(z_i)$,
+$s \operatorname{sign}(v_i) \operatorname{sign}(h_j)$ and $s \operatorname{sign}(W^\top v)_j \operatorname{sign}(x_k)$
+(with probability one none is zero, where $x_k \ne 0$). Times the rates, applied to $z$, $h$ and $x$, and multiplied by
+$v$ and by $W^\top v$ for the last two, they give the column *change*, as $\operatorname{sign}(a)\, a = |a|$. Means: as
+$-\varphi$ has the slope $z \varphi(z)$ and tends to $0$,
+
+$$\mathbb{E} |Z| = 2 \int_0^\infty z\, \varphi(z)\, dz = 2 \varphi(0) = \sqrt{2 / \pi} = \kappa.$$
+
+So $\mathbb{E} |h|_1 = \kappa n$ and $\mathbb{E} |v|_1 = \kappa n \sigma$, and $h$ and $v$ are independent. Given $h$,
 $z_i$ is normal with variance $\frac1n |h|^2$, so $\mathbb{E} |z|_1 = n \cdot \kappa\, \mathbb{E} |h| / \sqrt n$. And
 $\mathbb{E} |h| \le \sqrt{\mathbb{E} |h|^2} = \sqrt n$, since no variance is negative, while $|h|_1 \le \sqrt n\, |h|$
 (`autograd.cauchy-schwarz` with a vector of signs) gives $\mathbb{E} |h| \ge \kappa \sqrt n$. In the same way, given
@@ -118,7 +125,8 @@ one sign, while a random matrix of the same size makes a sum that cancels down t
 f_by_v z_by_W h_by_U f_by_W f_by_U
 >>> for rules in ("mup", "standard"):
 ...     for width in (64, 256, 1024):
-...         print(*np.round(first_step(width, rules, rng=np.random.default_rng(0)), 1), f"{rules}, width {width}")
+...         step = first_step(width, rules, rng=np.random.default_rng(0))
+...         print(*np.round(step, 1), f"{rules}, width {width}")
 0.8 0.8 1.3 4.9 9.1 mup, width 64
 0.8 0.8 1.3 4.8 8.2 mup, width 256
 0.8 0.8 1.3 5.3 8.7 mup, width 1024
@@ -144,15 +152,17 @@ So there is a family of choices for each matrix, and a table needs two columns o
 two parts: an output tied to the embedding keeps the embedding's size and rate, and its logits are multiplied by
 $\frac1n$.
 
-| array | standard size | size | rate, descent | rate, Adam |
+| array | standard | muP | descent | Adam |
 | --- | --- | --- | --- | --- |
 | embedding, positions | $1$ | $1$ | $n$ | $1$ |
 | biases, gains of norms | constant | constant | $n$ | $1$ |
 | matrices inside | $1 / \sqrt n$ | $1 / \sqrt n$ | $1$ | $1 / n$ |
 | output | $1 / \sqrt n$ | $1 / n$ | $1 / n$ | $1 / n$ |
 
-This is the **maximal update parametrization**, muP: (E2) and (E3), with biases and gains, which are columns of length
-$n$ with one input, treated as $U$ is. $n$ stands for the width over that of the model on which the rates were found.
+The first two columns of formulas are the sizes of the first weights, by the standard and by this section, the last two
+the rates. This is the **maximal update parametrization**, muP: (E2) and (E3), with biases and gains, which are columns
+of length $n$ with one input, treated as $U$ is. $n$ stands for the width over that of the model on which the rates were
+found.
 
 ## Scores of attention
 

@@ -120,12 +120,14 @@ same $n_l$, and $x'_{l+1} = P x_l + P W_l F_l(n_l) + P b_l = P x_{l+1}$ because 
 same as $N_\varepsilon(x'_L) = N_\varepsilon(P x_L)$. $\blacksquare$
 
 So a model that is normalized before each layer loses nothing by RMSNorm: the centring can be done once, to the weights
-that write to the sum, of which the embedding is one. That is why the Llama family does without it.
+that write to the sum, of which the embedding is one (if the output is tied, it has to keep the old table). That is why
+the Llama family does without it.
 
 ## Backward
 
-Let $g$ be the cotangent of $y$, and $h_c = \gamma_c\, g_c$. One gain and one bias serve all rows, so their cotangents
-are sums over the rows (`autograd.broadcast-rule`):
+Let $g$ be the cotangent of $y$, and $h_c = \gamma_c\, g_c$. The cotangent of $x$ is $dx$ here and $\bar x$ on other
+pages: two ways to write one thing. One gain and one bias serve all rows, so their cotangents are sums over the rows
+(`autograd.broadcast-rule`):
 
 $$
 d\gamma_c = \sum_{\text{rows}} g_c\, \hat x_c, \qquad d\beta_c = \sum_{\text{rows}} g_c, \qquad
@@ -248,9 +250,9 @@ $$
 \big( v + (\hat\mu - \mu)^2 \big) (1 + \theta), \qquad |\theta| \le (1 + u)^{C + 3} - 1. \qquad \text{(E6)}
 $$
 
-**Proof.** Without rounding, $x_c - \hat\mu = z_c + (\mu - \hat\mu)$, and the sum of its squares over $C$ is
-$v + 2 (\mu - \hat\mu) \frac1C \sum_c z_c + (\mu - \hat\mu)^2$, with $\sum_c z_c = 0$. By `autograd.rounding` each
-difference is multiplied by some $1 + \delta_c$ with $|\delta_c| \le u$, its square by $(1 + \delta_c)^2$; as in
+**Proof.** Without rounding, $x_c - \hat\mu = z_c + (\mu - \hat\mu)$, and the sum of its squares over $C$ is $v + 2 (\mu
+- \hat\mu) \frac1C \sum_c z_c + (\mu - \hat\mu)^2$, with $\sum_c z_c = 0$. By `autograd.rounding` each difference is
+multiplied by some $1 + \delta_c$ with $|\delta_c| \le u$, its square by $(1 + \delta_c)^2$; as in the proof of
 `autograd.dot-error` each product takes part in at most $C$ further roundings; and the division by $C$ is one more. So
 every term is multiplied by at most $C + 3$ factors $1 + \delta$, a number between $(1 - u)^{C + 3}$ and
 $(1 + u)^{C + 3}$. No term is negative, so their sum is multiplied by a number between those; and

@@ -81,9 +81,11 @@ there are $\binom nk$; the length of a sum is at most the sum of the lengths. Ne
 $|g + J_l^\top g| \le (1 + \rho)\, |g|$, and $|g| \le |g + J_l^\top g| + |{-J_l^\top g}|$ gives
 $|g + J_l^\top g| \ge (1 - \rho)\, |g|$. Apply this $n$ times. $\blacksquare$
 
-With $\rho = c / n$ both bounds tend to constants, $e^{-c}$ and $e^c$: the gradient neither vanishes nor explodes,
-however deep. The norm in the branch helps: by `transformer.norm-jacobian` it divides by the size of the stream, so
-$\rho$ is the branch's own bound over that size, and the size grows.
+With $\rho = c / n$ both bounds tend to constants, $e^{-c}$ and $e^c$, as (E2) of `fp_markov.mathematics` puts
+$n \ln (1 + \frac cn)$ between $\frac{c}{1 + c/n}$ and $c$, and $n \ln (1 - \frac cn)$ between $\frac{-c}{1 - c/n}$ and
+$-c$: the gradient neither vanishes nor explodes, however deep. The norm in the branch helps: by
+`transformer.norm-jacobian` it divides by the size of the stream, so $\rho$ is the branch's own bound over that size,
+and the size grows.
 
 >>> rng = np.random.default_rng(0)
 >>> J = rng.normal(size=(12, 5, 5)) / 12  # twelve branches
@@ -97,22 +99,39 @@ array([2.24, 1.57, 0.67, 0.22, 0.07, 0.02])
 
 **Claim** `transformer.residual-variance`. Let $x_{l+1} = x_l + W_l h_l$ for $l = 0, \dots, n - 1$, where the entries of
 each $W_l$ are independent of each other and of everything that $x_0$, $h_0, \dots, h_l$ and the earlier $W$ are made
-of, with mean $0$ and variance $s_l^2$; $h_l$ may depend on $x_0, \dots, x_l$ in any way. For every entry $c$
+of, with mean $0$ and variance $s_l^2$; $h_l$ may depend on $x_0, \dots, x_l$ in any way, so long as
+$\mathbb{E} |x_0|^2$ and all $\mathbb{E} |h_l|^2$ are finite. For every entry $c$
 
 $$\mathbb{E}\, x_{n,c}^2 = \mathbb{E}\, x_{0,c}^2 + \sum_{l=0}^{n-1} s_l^2\, \mathbb{E} |h_l|^2. \qquad \text{(E5)}$$
 
 If every branch adds the mean square $\sigma^2 = s_l^2\, \mathbb{E} |h_l|^2$, the mean square grows **linearly**, by
-$n \sigma^2$. With each $W_l$ divided by $\sqrt n$, all branches together add $\sigma^2$, at any depth.
+$n \sigma^2$. If each $W_l$ is divided by $\sqrt n$, and if $\mathbb{E} |h_l|^2$ stays what it was (as for an $h_l$ of fixed
+length), all branches together add $\sigma^2$, at any depth.
 
 **Proof.** $x_{l+1,c}^2 = x_{l,c}^2 + 2\, x_{l,c} (W_l h_l)_c + (W_l h_l)_c^2$. In the middle term each
 $x_{l,c} W_{l,cj} h_{l,j}$ has the mean $\mathbb{E} W_{l,cj} \cdot \mathbb{E}\, x_{l,c} h_{l,j} = 0$, since $W_{l,cj}$
-is independent of both others (`markov.expectation-linear`). The last has the mean $s_l^2\, \mathbb{E} |h_l|^2$ by
+is independent of both others (`markov.expectation-linear`); the second mean is finite, as $2\, |x h| \le x^2 + h^2$ and
+$\mathbb{E}\, x_{l,c}^2$ is finite by induction. The last term has the mean $s_l^2\, \mathbb{E} |h_l|^2$ by
 `neural.layer-lengths`. Sum over $l$. Dividing $W_l$ by $\sqrt n$ divides $s_l^2$ by $n$. $\blacksquare$
 
 $h_l$ is what a branch holds in front of its last matrix, which at the start of training is drawn like this; so (E5)
 holds there for attention and feed-forward layers as they are. This is where GPT-2's factor comes from: it draws the
-last matrix of each of its $2L$ branches smaller by $\frac{1}{\sqrt{2L}}$. Compare a chain without the line,
-where mean squares multiply: an error of ten percent in a branch is one of ten percent in one term of a sum.
+last matrix of each of its $2L$ branches smaller by $\frac{1}{\sqrt{2L}}$. Does $\mathbb{E} |h_l|^2$ stay what it was
+then? In a feed-forward layer behind a norm it does: its rows have one length, whatever the stream
+(`transformer.norm-length`), and normal first weights take them all to the same distribution. In attention it does only
+roughly, since $h_l$ is a mean of values, the larger the more alike the rows are. Without any norm it need not: let
+$h_l = x_l$, with weights for which every branch adds what the embedding has, $C s_l^2 = \frac{1}{l + 1}$. Divided by
+$\sqrt n$, branch $l$ multiplies the mean square by $1 + \frac{1}{n (l + 1)}$, and all together add, in units of the
+embedding's,
+
+>>> for n in (2, 8, 100):
+...     print(n, round(math.prod(1 + 1 / (n * (l + 1)) for l in range(n)) - 1, 3))
+2 0.875
+8 0.39
+100 0.053
+
+Compare a chain without the line, where mean squares multiply: an error of ten percent in a branch is one of ten percent
+in one term of a sum.
 
 **Claim** `transformer.residual-share`. Let every branch add $\sigma^2$ in (E5), and let
 $\mathbb{E}\, x_{0,c}^2 = a \sigma^2$. Branch $l = 0, 1, \dots$ brings the share $\frac{1}{l + 1 + a}$ of the mean
@@ -172,15 +191,16 @@ three times each; the root mean square of the last stream, that of the cotangent
 the very top, and the length of the gradient of the last branch's weights, each from the smallest to the largest of the
 three:
 
->>> def measured(depth, norm_first, scale=1.0):
+>>> def measured(depth, **form):
 ...     found = []
 ...     for seed in range(3):
-...         stack = Stack(32, depth, rng=np.random.default_rng(seed), norm_first=norm_first, scale=scale)
-...         x, g = np.random.default_rng(100 + seed).normal(size=(2, 4, 16, 32)).astype(np.float32)
+...         stack = Stack(32, depth, rng=np.random.default_rng(seed), **form)
+...         rng = np.random.default_rng(100 + seed)
+...         x, g = rng.normal(size=(2, 4, 16, 32)).astype(np.float32)
 ...         sizes = sizes_by_depth(stack, x, g)
 ...         found.append([sizes.stream[-1], sizes.gradient[0], sizes.weights[-1]])
 ...     spans = zip(np.min(found, axis=0), np.max(found, axis=0), (1, 1, 0))
-...     return ", ".join(f"{low:.{digits}f} to {high:.{digits}f}" for low, high, digits in spans)
+...     return ", ".join(f"{a:.{digits}f} to {b:.{digits}f}" for a, b, digits in spans)
 >>> for depth in (8, 32):
 ...     print("pre ", depth, measured(depth, norm_first=True))
 ...     print("post", depth, measured(depth, norm_first=False))

@@ -2,8 +2,8 @@ r"""
 Scaling: how large a model, how many tokens, for a given budget.
 
 Somebody gives you a number of flops. A large model sees few tokens then, a small one many, and neither extreme is good.
-Where is the best mean, how does it move as budgets grow, and how is it learned from runs that cost a thousandth of the
-budget? And when do such runs not say?
+Where is the best middle, how does it move as budgets grow, and how is it learned from runs that cost a thousandth of
+the budget? And when do such runs not say?
 
 You need: `fp_transformer.counting` for 6 flops a parameter and token, Lagrange's condition (`fp_markov.mathematics`),
 log-sum-exp and its gradient (`fp_autograd.rules`), Huber's function (`fp_optim.problems`), the line of least squares
@@ -173,12 +173,13 @@ at $u = 0$: $0$ and $(\alpha + \beta) \lambda$. A difference of two positive num
 so $|L'''| \le \lambda m^2 e^{m |u|}$; `autograd.taylor` gives (E6).
 
 Let $\alpha = \beta$; then $P = Q$ and $L(-u) = L(u)$. The parabola $c_0 + c_1 u + c_2 u^2$ of least squares is unique,
-since the difference of two of them would have three zeros. Turned round, $c_0 - c_1 u + c_2 u^2$ has the same sum of
-squares, as the points turned round are the same points: so $c_1 = 0$. What remains is the line of least squares in
-$q = u^2$, and by `markov.least-squares` $c_2$ has the sign of $\sum_i (q_i - \bar q)(L_i - \bar L)$. This is
-$\sum_i (q_i - \bar q)(L_i - \ell)$ for any number $\ell$, as $\sum_i (q_i - \bar q) = 0$; take for $\ell$ the loss at
-$q = \bar q$. For $u > 0$, $L' > 0$, so $L$ strictly increases in $q$: no product is negative, and not all are zero.
-Hence $c_2 > 0$, and the lowest point is at $u = 0$. $\blacksquare$
+since the difference of two of them would have three zeros (their mean would do better unless they agree at all points).
+Turned round, $c_0 - c_1 u + c_2 u^2$ has the same sum of squares, as the points turned round are the same points: so
+$c_1 = 0$. What remains is the line of least squares in $q = u^2$, and by `markov.least-squares` $c_2$ has the sign of
+$\sum_i (q_i - \bar q)(L_i - \bar L)$. This is $\sum_i (q_i - \bar q)(L_i - \ell)$ for any number $\ell$, as
+$\sum_i (q_i - \bar q) = 0$; take for $\ell$ the loss at $q = \bar q$. For $u > 0$, $L' > 0$, so $L$ strictly increases
+in $q$: no product is negative, and not all are zero. Hence $c_2 > 0$, and the lowest point is at $u = 0$.
+$\blacksquare$
 
 With unequal exponents the curve is steeper on one side, and the lowest point of the parabola is off, the more the wider
 the sizes are spread:
@@ -281,30 +282,47 @@ $N_1 < N_2 < N_3$ with losses $L_1, L_2, L_3$, $u = \ln (N_2 / N_1)$ and $v = \l
 $$\frac{L_1 - L_2}{L_2 - L_3} = \frac{N_1^{-\alpha} - N_2^{-\alpha}}{N_2^{-\alpha} - N_3^{-\alpha}}
   = \frac{e^{\alpha u} - 1}{1 - e^{-\alpha v}},$$
 
-whose logarithm has in $\alpha$ the slope
-$\frac{u}{1 - e^{-\alpha u}} - \frac{v}{e^{\alpha v} - 1}$. As $1 - e^{-z} < z < e^z - 1$ for $z > 0$, the first
-fraction is larger than $\frac1\alpha$ and the second smaller. The quotient strictly increases, and only one $\alpha$
-fits. Then $L_1 - L_2$ gives $A$. The same along the runs with one $N$ gives $\beta$ and $B$, and any run gives $E$.
-$\blacksquare$
-
-(The inequality is `markov.slope-bound` on $e^z$ between $0$ and $z$, and $-z$.)
+whose logarithm has in $\alpha$ the slope $\frac{u}{1 - e^{-\alpha u}} - \frac{v}{e^{\alpha v} - 1}$. As
+$1 - e^{-z} < z < e^z - 1$ for $z > 0$ (`markov.log-tangent` for $x = e^{-z}$ and $x = e^z$, neither of which is $1$),
+the first fraction is larger than $\frac1\alpha$ and the second smaller. The quotient strictly increases, and only one
+$\alpha$ fits. Then $L_1 - L_2$ gives $A$. The same along the runs with one $N$ gives $\beta$ and $B$, and any run gives
+$E$. $\blacksquare$
 
 **Claim** `transformer.exponents-hidden`. Let runs without errors follow (E1) with $E > 0$. (a) If they have at most two
 different $D$, then for every $\beta'$ near $\beta$ some $B'$ and $E'$ fit them as well; the same for sizes, $\alpha$
 and $A$. (b) If $D = \rho N^\gamma$ in all runs, with $\rho, \gamma > 0$, then
 $\alpha' = \gamma \beta$, $\beta' = \alpha / \gamma$, $A' = B \rho^{-\beta}$, $B' = A \rho^{\alpha / \gamma}$ and the
-same $E$ fit them as well.
+same $E$ fit them as well. (c) If moreover $\gamma = \alpha / \beta$, the exponents of (b) are the same as before; all
+$A', B' > 0$ with $A' + B' \rho^{-\beta} = A + B \rho^{-\beta}$ fit, with $\alpha$, $\beta$ and $E$ as they are; and if
+there are at least four different $N$, nothing else fits.
 
 **Proof.** (a) With one $D$, keep $B$ and let $E' = E + B D^{-\beta} - B D^{-\beta'}$. With two, let
 $B' = B\, \frac{D_1^{-\beta} - D_2^{-\beta}}{D_1^{-\beta'} - D_2^{-\beta'}} > 0$ and
 $E' = E + B D_1^{-\beta} - B' D_1^{-\beta'}$: the losses agree at $D_1$, and their difference between $D_1$ and $D_2$
 does. $E'$ is continuous in $\beta'$, so it is positive near $\beta$. (b) Insert:
 $B D^{-\beta} = B \rho^{-\beta} N^{-\gamma \beta} = A' N^{-\alpha'}$, and
-$B' D^{-\beta'} = A \rho^{\alpha/\gamma} \rho^{-\alpha/\gamma} N^{-\alpha} = A N^{-\alpha}$. $\blacksquare$
+$B' D^{-\beta'} = A \rho^{\alpha/\gamma} \rho^{-\alpha/\gamma} N^{-\alpha} = A N^{-\alpha}$.
 
-So runs that all lie on the frontier, which (E2) makes a line of this kind, do not say which term is which; and one
-budget's worth of models does not say how budgets compare. Between the two claims lie designs that determine everything
-in principle and nothing in practice. Curvature tells:
+(c) Here $\gamma \beta = \alpha$ and $\alpha / \gamma = \beta$. The losses are $E + K N^{-\alpha}$ with
+$K = A + B \rho^{-\beta}$, so all such $A'$, $B'$ fit. Let any law fit, and let $t = \ln N$. The difference
+
+$$E' - E + A' e^{-\alpha' t} + B' \rho^{-\beta'} e^{-\gamma \beta' t} - K e^{-\alpha t}$$
+
+vanishes for four different $t$. Terms with the same exponent put together, it is a sum of at most four exponentials of
+different rates. A sum of $k$ of them, not all with the factor zero, has at most $k - 1$ zeros: for $k = 1$ none; else
+multiply it by an exponential that turns one term into a constant. That keeps the zeros, and between two of them the
+slope has one, since a function whose slope has one sign is strictly monotone (`markov.slope-bound`). The slope is a sum
+of $k - 1$ exponentials, with at most $k - 2$ zeros, or the constant alone was left. So all factors are zero. A rate
+$\alpha' \ne \alpha$ would have a positive factor, as $A', B' > 0$, and so would $\gamma \beta' \ne \alpha$. Hence
+$\alpha' = \alpha$, $\beta' = \alpha / \gamma = \beta$, and then $E' = E$ and $A' + B' \rho^{-\beta} = K$.
+$\blacksquare$
+
+So runs with $D = \rho N^\gamma$ do not say which term is which. If they all lie on the frontier, which by (E2) is a
+line of this kind with $\gamma = \alpha / \beta$, they do give both exponents; what they hide is how their one power of
+$N$ splits into the two terms, and so $G$, where the frontier lies. Nobody who does not know the law knows that his runs
+are there, so `fit` trusts no exponent from such a line. And one budget's worth of models does not say how budgets
+compare. Between the two claims lie designs that determine everything in principle and nothing in practice. Curvature
+tells:
 
 **Claim** `transformer.least-squares-error`. Let $r(\theta) = J (\theta - \theta^0) - \varepsilon$ with an $n \times k$
 matrix $J$, $J v = 0$ only for $v = 0$, and errors $\varepsilon_i$ that are uncorrelated, of mean 0 and variance
@@ -333,8 +351,8 @@ it.
 >>> rng = np.random.default_rng(0)
 >>> N = np.geomspace(1e6, 1e9, 12)
 >>> print(fit(N, 20 * N, BESIROGLU(N, 20 * N) * np.exp(0.003 * rng.normal(size=12))))
-alpha: not identified: N is a power of D in all runs, so the two terms can be exchanged
-beta: not identified: N is a power of D in all runs, so the two terms can be exchanged
+alpha: not identified: N is a power of D in all runs, which does not tell the two terms apart
+beta: not identified: N is a power of D in all runs, which does not tell the two terms apart
 E = 1.807 +- 0.059
 
 **The bootstrap** (B. Efron, 1979) asks without linear approximations: draw as many runs as there are, with repetition,
@@ -991,7 +1009,7 @@ def _hidden_by_design(x: Line, y: Line) -> dict[str, str]:
         if different < 3:
             hidden[exponent] = hidden["E"] = f"the runs have {different} different {what}, at least 3 are needed"
     if not hidden and abs(np.corrcoef(x, y)[0, 1]) > 1 - 1e-9:
-        hidden["alpha"] = hidden["beta"] = "N is a power of D in all runs, so the two terms can be exchanged"
+        hidden["alpha"] = hidden["beta"] = "N is a power of D in all runs, which does not tell the two terms apart"
     return hidden
 
 

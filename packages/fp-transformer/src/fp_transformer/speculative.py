@@ -79,15 +79,16 @@ draft draw $x_{i+1}$ only after $x_i$ was accepted: its distribution depends on 
 on the tests, whose uniform numbers are independent of it. The tokens given are the same ones, with the same
 probabilities.
 
-*One token.* Now tokens are given one by one. Let $h$ be all that has been drawn before a token is begun, $c$ the text
-by then. $h$ says which of two things happens next. Either the token is a bonus, or the round has no drafts left to
-make, and it is drawn from $p(\cdot \mid c)$; or a token is drafted from $q(\cdot \mid c)$ and (E1) applied, and the
-result has the distribution $p(\cdot \mid c)$ by `transformer.speculative-token`. In both cases the probability of $y$,
-given $h$, is $p(y \mid c)$, and depends on $h$ through $c$ only.
+*One token.* Now tokens are given one by one. Let $h$ be the drafts that have been looked at before a token is begun,
+which of them were accepted, and the tokens given; let $c$ be the text by then. $h$ says which of two things happens
+next. Either the token is a bonus, or the round has no drafts left to make, and it is drawn from $p(\cdot \mid c)$; or a
+token is drafted from $q(\cdot \mid c)$ and (E1) applied, and the result has the distribution $p(\cdot \mid c)$ by
+`transformer.speculative-token`. In both cases the probability of $y$, given $h$, is $p(y \mid c)$, and depends on $h$
+through $c$ only.
 
 *All tokens.* By induction on $n$; for $n = 0$ there is nothing to show. By total probability
-(`markov.total-probability`), over all $h$ in which the text $y_{1:n}$ has been given and nothing of the next token has
-been drawn,
+(`markov.total-probability`), over all $h$, finitely many, in which the text $y_{1:n}$ has been given and nothing of the
+next token has been drawn,
 
 $$
 P(y_{1:n+1}) = \sum_h P(h)\, P(y_{n+1} \mid h) = p(y_{n+1} \mid y_{1:n}) \sum_h P(h)

@@ -10,13 +10,14 @@ terms are there, which of them has passed no branch, and what do those through e
 What if the second branch is saturated, so that its slope is 0?
 
 Then leave slopes and count sizes. The stream starts with the mean square $a$ in each entry. Each of $n$ branches ends
-in a matrix that was drawn at random, independent of all else, and adds entries of the mean square $v$. How large is the
-mean square in the end? What if every matrix was divided by $\sqrt n$, and what if by $n$? Of the final mean square,
-which share did the last branch bring? The final norm (RMSNorm, $\varepsilon = 0$, no gain) hands a gradient back to the
-stream: what becomes of it if the stream becomes three times as large, and the gradient behind the norm stays? And in a
-**post-norm** stack, where the same norm follows each addition, let the stream start at size one, and let every branch
-add a constant row that is orthogonal to the stream and as long as it: what is left, after $n$ branches, of a gradient
-that is orthogonal to the stream at every depth?
+in a matrix that was drawn at random, independent of all else, and adds entries of the mean square $v$; what the matrix
+is applied to has been through a norm, and has the same mean square whatever the stream is. How large is the mean square
+in the end? What if every matrix was divided by $\sqrt n$, and what if by $n$? Of the final mean square, which share did
+the last branch bring? The final norm (RMSNorm, $\varepsilon = 0$, no gain) hands a gradient back to the stream: what
+becomes of it if the stream becomes three times as large, and the gradient behind the norm stays? And in a **post-norm**
+stack, where the same norm follows each addition, let the stream start at size one, and let every branch add a constant
+row that is orthogonal to the stream and as long as it: what is left, after $n$ branches, of a gradient that is
+orthogonal to the stream at every depth?
 
 The last question asks which statements are false, in that some example breaks them:
 
@@ -71,7 +72,8 @@ def residuals(slopes: list[float], a: float, v: float) -> dict[str, float | int 
         - `"saturated"`: `"gradient"` if branch 1, the second, has the slope 0 instead of its own.
         - `"saturated_chain"`: `"chain"` if branch 1 has the slope 0.
 
-        Of a stream of mean square `a` and n branches, each of which adds the mean square `v`:
+        Of a stream of mean square `a` and n branches, each of which adds the mean square `v` by a matrix applied to
+        rows whose mean square does not depend on the stream:
 
         - `"size"`: the mean square of the last stream.
         - `"by_root"`: the same if the last matrix of each branch is divided by the root of n.

@@ -19,7 +19,7 @@ tied output without a bias.
 
 The last question asks which statements are false, in that some example breaks them:
 
-- A. Twice as many heads at the same width, query and key heads alike, change no number of parameters.
+- A. Twice as many heads at the same $C$, query and key heads alike, change no number of parameters.
 - B. Twice as many blocks have twice as many parameters.
 - C. A Llama for texts twice as long has no parameter more.
 - D. Tying saves as many multiplications as parameters.
