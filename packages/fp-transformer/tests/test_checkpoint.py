@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from itertools import pairwise
+from itertools import chain, combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -393,6 +393,132 @@ def test_a_crash_at_any_step_leaves_a_whole_model_and_the_next_save_cleans_up(ol
     assert step >= 7
 
 
+REPLACED = [(old, new) for old, new in WAYS if old != "absent"]
+
+
+def changes(goal, new, monkeypatch):
+    """The names in a directory that a save changes: name and bytes, or None, in groups between which it is flushed."""
+    groups = [[]]
+    replace, unlink, flush = Path.replace, Path.unlink, checkpoint.flush
+
+    def replacing(self, target):
+        if Path(target).parent == goal:
+            groups[-1].append((Path(target).name, self.read_bytes()))
+        return replace(self, target)
+
+    def unlinking(self, missing_ok=False):
+        if self.parent == goal and self.exists():
+            groups[-1].append((self.name, None))
+        unlink(self, missing_ok=missing_ok)
+
+    def flushing(path):
+        if path == goal:
+            groups.append([])
+        flush(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replacing)
+        patch.setattr(Path, "unlink", unlinking)
+        patch.setattr(checkpoint, "flush", flushing)
+        saved(goal, new, 2)
+    return [group for group in groups if group]
+
+
+def change(goal, changed):
+    for name, data in changed:
+        if data is None:
+            (goal / name).unlink()
+        else:
+            (goal / name).write_bytes(data)
+
+
+def directory(path, files):
+    path.mkdir()
+    change(path, files.items())
+    return path
+
+
+@pytest.mark.claim("transformer.save-atomic")
+@pytest.mark.parametrize(("old", "new"), REPLACED)
+def test_a_crash_that_loses_any_names_since_the_last_flush_leaves_a_whole_model(old, new, tmp_path, monkeypatch, quick):
+    goal = tmp_path / "m"
+    saved(goal, old, 1)
+    done, found, n = everything(goal), [], 0
+    for group in changes(goal, new, monkeypatch):
+        for kept in product((False, True), repeat=len(group)):
+            disk = directory(tmp_path / f"{(n := n + 1)}", done)
+            change(disk, [c for c, keep in zip(group, kept, strict=True) if keep])
+            found.append(the_value(disk))
+        done = {name: data for name, data in (done | dict(group)).items() if data is not None}
+    assert done == everything(goal) and set(found) == {1, 2} and found == sorted(found)
+
+
+@pytest.mark.claim("transformer.save-atomic")
+@pytest.mark.parametrize(("old", "new"), REPLACED)
+def test_a_save_between_any_two_looks_of_a_reader_gives_it_one_of_the_models(old, new, tmp_path, monkeypatch, quick):
+    """Exhaustive: the reader begins after `first` changes, and at its look `look` the save is `last` changes on."""
+    goal = tmp_path / "m"
+    saved(goal, old, 1)
+    before, steps = everything(goal), list(chain.from_iterable(changes(goal, new, monkeypatch)))
+    looks = [0]
+
+    def looking(original, act):
+        def wrapper(*args):
+            act()
+            looks[0] += 1
+            return original(*args)
+
+        return wrapper
+
+    n = 0
+    for look in range(10):
+        most = 0
+        for first, last in combinations(range(len(steps) + 1), 2):
+            disk = directory(tmp_path / f"{(n := n + 1)}", before)
+            change(disk, steps[:first])
+            looks[0] = 0
+
+            def act(disk=disk, look=look, first=first, last=last):
+                if looks[0] == look:
+                    change(disk, steps[first:last])
+
+            with monkeypatch.context() as patch:
+                for name in ("open_file", "read_object"):
+                    patch.setattr(checkpoint, name, looking(getattr(checkpoint, name), act))
+                assert the_value(disk) in (1, 2)
+            most = max(most, looks[0])
+        if most <= look:
+            break
+    assert look >= 2
+
+
+def test_a_directory_that_loses_its_shards_for_good_is_refused(tmp_path):
+    saved(tmp_path / "m", "shards", 1)
+    gone = sorted((tmp_path / "m").glob("model-*"))[0]
+    gone.unlink()
+    with pytest.raises(ValueError, match=rf"index\.json names {gone.name}, which does not exist"):
+        load_model(tmp_path / "m")
+    (tmp_path / "m" / INDEX).unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors does not exist, and no model\.safetensors\.index\.json"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.claim("transformer.save-atomic")
+def test_a_reader_that_is_overtaken_between_its_first_two_looks_looks_again(tmp_path, monkeypatch):
+    saved(tmp_path / "m", "shards", 1)
+    original, left = checkpoint.read_object, [1]
+
+    def overtaken(path):  # there was no model.safetensors, and the index has not been opened yet
+        if path.name == INDEX and left:
+            left.pop()
+            saved(tmp_path / "m", "one file", 2)
+            assert not path.exists()
+        return original(path)
+
+    monkeypatch.setattr(checkpoint, "read_object", overtaken)
+    assert the_value(tmp_path / "m") == 2 and not left
+
+
 @pytest.mark.claim("transformer.save-atomic")
 @pytest.mark.parametrize("saves", [[2], [2, 1], [2, 3], ["one file"], ["one file", 2]])
 def test_a_reader_that_is_overtaken_by_saves_finds_one_of_the_models(saves, tmp_path, monkeypatch):
@@ -407,6 +533,19 @@ def test_a_reader_that_is_overtaken_by_saves_finds_one_of_the_models(saves, tmp_
 
     monkeypatch.setattr(checkpoint, "_open_shards", overtaken)
     assert the_value(tmp_path / "m") == {"one file": 9}.get(saves[-1], saves[-1])
+
+
+def test_a_reader_that_is_overtaken_again_and_again_looks_on(tmp_path, monkeypatch):
+    saved(tmp_path / "m", "shards", 1)
+    original, left = checkpoint._open_shards, [2, 3, 4]
+
+    def overtaken(directory, index):
+        if left:
+            saved(tmp_path / "m", "shards", left.pop(0))
+        return original(directory, index)
+
+    monkeypatch.setattr(checkpoint, "_open_shards", overtaken)
+    assert the_value(tmp_path / "m") == 4
 
 
 def test_what_was_opened_stays_what_it_was(tmp_path):

@@ -287,3 +287,15 @@ def test_bad_input(shapes_unchecked):
             model.write(source, start=0, length=length)
     with pytest.raises(ValueError, match="positions 0 to 10, but the text takes 0 to 11"):
         model.read(np.zeros((1, 12), int))
+
+
+def test_chance_is_for_training_alone(shapes_unchecked):
+    sizes = {"vocab_size": 11, "context_length": 8, "n_layers": 2, "n_heads": 2, "d_model": 8}
+    model = EncoderDecoder(TransformerConfig.gpt2(**sizes, dropout=0.5), rng=np.random.default_rng(0))
+    source = np.array([[1, 2, 3]])
+    with pytest.raises(ValueError, match=r"call \.eval\(\)"):
+        model.write(source, start=0, length=2)
+    model.eval()
+    assert (model.write(source, start=0, length=4) == model.write(source, start=0, length=4)).all()
+    with pytest.raises(ValueError, match="tied=True"):
+        EncoderDecoder(TransformerConfig.gpt2(**sizes, tied=False), rng=None)

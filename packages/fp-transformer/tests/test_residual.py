@@ -245,6 +245,22 @@ def test_mean_squares_add_exactly_over_all_signs():
     assert np.allclose(total / count, x0**2 + n * s**2, rtol=1e-13)
 
 
+@pytest.mark.claim("transformer.residual-variance")
+@pytest.mark.parametrize("scaled", [False, True])
+def test_branches_that_shrink_with_the_stream_add_less_when_they_are_divided(scaled):
+    """h = x, and weights plus or minus s for which each branch adds |x_0|^2: exactly, over all signs."""
+    C, n = 2, 2
+    x0 = np.array([0.3, -1.1])
+    sizes, total, count = [1 / math.sqrt(C * (l + 1) * (n if scaled else 1)) for l in range(n)], 0.0, 0
+    for signs in itertools.product([-1.0, 1.0], repeat=n * C * C):
+        x = x0
+        for s, W in zip(sizes, np.array(signs).reshape(n, C, C), strict=True):
+            x = x + s * W @ x
+        total += x @ x
+        count += 1
+    assert total / count / (x0 @ x0) - 1 == pytest.approx(0.875 if scaled else n, rel=1e-13)  # and not 1
+
+
 @pytest.mark.claim("transformer.residual-share")
 @settings(max_examples=20)
 @given(st.integers(1, 30), st.fractions(0, 50), st.fractions("1/9", 9))

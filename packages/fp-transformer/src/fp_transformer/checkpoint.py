@@ -25,7 +25,7 @@ Large models come in several such files, **shards**, with an index that says whi
 | file | contents |
 | --- | --- |
 | `model.safetensors.index.json` | `weight_map`: the name of each array, and the name of its file |
-| `model-00001-of-00003-….safetensors` | the arrays of one shard |
+| `model-….safetensors` | the arrays of one shard |
 
 If both are there, `model.safetensors` is what counts, here and in transformers.
 

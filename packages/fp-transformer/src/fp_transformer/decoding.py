@@ -536,10 +536,8 @@ def beam_search(
     prompt = check_prompt(prompt_ids, V, "beam_search")
     if n < 1 or check_integer(beams, "beams") < 1:
         raise ValueError(f"a search takes at least one new token and one beam, got {n} and {beams}")
-    if not 0 <= length_penalty <= 100:
-        raise ValueError(
-            f"length_penalty lies between 0 and 100, where lengths to its power are numbers, got {length_penalty}"
-        )
+    if not 0 <= length_penalty <= 100:  # powers beyond overflow
+        raise ValueError(f"length_penalty lies from 0 to 100, got {length_penalty}")
     capacity = len(prompt) + n - 1  # the last token is not looked at
     if capacity > model.config.context_length:
         raise ValueError(

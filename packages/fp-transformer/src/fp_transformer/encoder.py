@@ -172,6 +172,7 @@ class Encoder(Module):
         for block in self.blocks:
             block.attention.mask = None
         self.norm = norm_of(config, dtype)
+        self.draw_from(np.random.default_rng(0) if rng is None else rng)
 
     def forward(self, ids: Ids, valid: Real | None = None) -> Any:
         """
@@ -293,9 +294,10 @@ class DecoderBlock(Block):
         ndarray or Box
             The stream, of shape (B, T, C).
         """
-        x = x + self.dropout(self.attention(self.norm1(x), cache=cache))
-        x = x + self.dropout(self.cross.recall(self.norm3(x), remembered, mask))
-        return x + self.dropout(self.feedforward(self.norm2(x)))
+        dropped = self.dropout if cache is None else (lambda found: found)  # what is kept is left to no chance
+        x = x + dropped(self.attention(self.norm1(x), cache=cache))
+        x = x + dropped(self.cross.recall(self.norm3(x), remembered, mask))
+        return x + dropped(self.feedforward(self.norm2(x)))
 
 
 class Source(NamedTuple):
@@ -344,11 +346,16 @@ class EncoderDecoder(Module):
 
     def __init__(self, config: TransformerConfig, *, rng: np.random.Generator | None, dtype: Any = np.float32) -> None:
         super().__init__()
+        if not config.tied:
+            raise ValueError(
+                "the scores of an EncoderDecoder are read off its one table of tokens: configure tied=True"
+            )
         self.config = config
         self.encoder = Encoder(config, rng=rng, dtype=dtype)
         self.positions = _positions(config, rng, dtype)
         self.blocks = [DecoderBlock(config, rng=rng, dtype=dtype) for _ in range(config.n_layers)]
         self.norm = norm_of(config, dtype)
+        self.draw_from(np.random.default_rng(0) if rng is None else rng)
 
     def read(self, source: Ids, valid: Real | None = None) -> Source:
         """
@@ -450,8 +457,10 @@ class EncoderDecoder(Module):
         Raises
         ------
         ValueError
-            If nothing is to be written, or more than the table of positions holds.
+            If nothing is to be written, more than the table of positions holds, or dropout would act.
         """
+        if self.training and self.config.dropout:
+            raise ValueError("in training dropout would change every answer: call .eval() before writing")
         if length < 1 or (self.positions is not None and length > self.config.context_length):
             raise ValueError(
                 f"an answer has at least one token and at most context_length={self.config.context_length}, got "

@@ -152,17 +152,17 @@ So there is a family of choices for each matrix, and a table needs two columns o
 two parts: an output tied to the embedding keeps the embedding's size and rate, and its logits are multiplied by
 $\frac1n$.
 
-| array | standard | muP | descent | Adam |
+| role | usual | muP | descent | Adam |
 | --- | --- | --- | --- | --- |
-| embedding, positions | $1$ | $1$ | $n$ | $1$ |
-| biases, gains of norms | constant | constant | $n$ | $1$ |
-| matrices inside | $1 / \sqrt n$ | $1 / \sqrt n$ | $1$ | $1 / n$ |
+| input | $1$ | $1$ | $n$ | $1$ |
+| vector | $1$ | $1$ | $n$ | $1$ |
+| hidden | $1 / \sqrt n$ | $1 / \sqrt n$ | $1$ | $1 / n$ |
 | output | $1 / \sqrt n$ | $1 / n$ | $1 / n$ | $1 / n$ |
 
-The first two columns of formulas are the sizes of the first weights, by the standard and by this section, the last two
-the rates. This is the **maximal update parametrization**, muP: (E2) and (E3), with biases and gains, which are columns
-of length $n$ with one input, treated as $U$ is. $n$ stands for the width over that of the model on which the rates were
-found.
+Inputs are embedding and positions, vectors biases and the gains of norms, hidden all matrices inside. The first two
+columns of formulas are the sizes of the first weights, by the standard and by this section, the last two the rates.
+This is the **maximal update parametrization**, muP: (E2) and (E3), with biases and gains, which are columns of length
+$n$ with one input, treated as $U$ is. $n$ stands for the width over that of the model on which the rates were found.
 
 ## Scores of attention
 

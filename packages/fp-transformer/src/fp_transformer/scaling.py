@@ -308,14 +308,14 @@ $K = A + B \rho^{-\beta}$, so all such $A'$, $B'$ fit. Let any law fit, and let 
 
 $$E' - E + A' e^{-\alpha' t} + B' \rho^{-\beta'} e^{-\gamma \beta' t} - K e^{-\alpha t}$$
 
-vanishes for four different $t$. Terms with the same exponent put together, it is a sum of at most four exponentials of
-different rates. A sum of $k$ of them, not all with the factor zero, has at most $k - 1$ zeros: for $k = 1$ none; else
-multiply it by an exponential that turns one term into a constant. That keeps the zeros, and between two of them the
-slope has one, since a function whose slope has one sign is strictly monotone (`markov.slope-bound`). The slope is a sum
-of $k - 1$ exponentials, with at most $k - 2$ zeros, or the constant alone was left. So all factors are zero. A rate
-$\alpha' \ne \alpha$ would have a positive factor, as $A', B' > 0$, and so would $\gamma \beta' \ne \alpha$. Hence
-$\alpha' = \alpha$, $\beta' = \alpha / \gamma = \beta$, and then $E' = E$ and $A' + B' \rho^{-\beta} = K$.
-$\blacksquare$
+vanishes for four different $t$. Put terms of one rate together and leave out those with the factor zero; $k \le 4$
+exponentials of different rates remain. If $k \ge 1$, such a sum has at most $k - 1$ zeros. For $k = 1$ it has none. For
+larger $k$ multiply it by an exponential that makes one term constant, which keeps the zeros. Its slope is a sum of
+$k - 1$ such terms, with at most $k - 2$ zeros by induction; and between two zeros of a function its slope has one, or
+it would have one sign there and the function strictly rise or fall (`markov.slope-bound`). So $k = 0$: all factors are
+zero. A rate $\alpha' \ne \alpha$ would have a positive factor, as $A', B' > 0$, and so would
+$\gamma \beta' \ne \alpha$. Hence $\alpha' = \alpha$, $\beta' = \alpha / \gamma = \beta$, and then $E' = E$ and
+$A' + B' \rho^{-\beta} = K$. $\blacksquare$
 
 So runs with $D = \rho N^\gamma$ do not say which term is which. If they all lie on the frontier, which by (E2) is a
 line of this kind with $\gamma = \alpha / \beta$, they do give both exponents; what they hide is how their one power of
