@@ -151,7 +151,8 @@ def test_names_that_do_not_serve_are_refused_and_nothing_is_written(tmp_path, na
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(GOOD.encode(), mtime=0), GOOD.encode("utf-16"), GOOD.encode() + b"\xff", bytes(range(128, 256))]
+    "content",
+    [gzip.compress(GOOD.encode(), mtime=0), GOOD.encode("utf-16"), GOOD.encode() + b"\xff", bytes(range(128, 256))],
 )
 def test_what_is_no_text_is_refused_with_a_remedy(tmp_path, content):
     file = tmp_path / "model.arpa"

@@ -314,6 +314,14 @@ def test_an_output_layer_that_is_the_embedding_is_tied_and_another_is_not(tmp_pa
     assert not config.tied and not np.array_equal(read["lm_head.weight"], read["model.embed_tokens.weight"])
 
 
+@pytest.mark.parametrize("name", ["lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"])
+def test_names_of_other_formats_are_unexpected(name, tmp_path):
+    stored, _ = stored_of(LLAMA, random_arrays(LLAMA))
+    stored[name] = stored["token_embd.weight"]
+    with pytest.raises(ValueError, match=rf"unexpected: {name} \(not a name of GGUF\)"):
+        read_gguf(write(tmp_path / "m.gguf", entries_of(LLAMA), stored))
+
+
 def test_other_alignments_versions_and_orders_are_read(tmp_path):
     stored, meant = stored_of(LLAMA, random_arrays(LLAMA))
     for alignment, version in ((1, 2), (64, 3)):

@@ -548,7 +548,7 @@ def test_runs_come_as_records_or_objects():
         (lambda: fit(np.array([1, 1, 0, 1, 1, 1]), np.ones(6), np.ones(6)), "parameters .* got 0 for run 2"),
         (lambda: fit(*grid(), BESIROGLU(*grid()), huber=0), "huber is positive and finite, got 0"),
         (lambda: isoflop_minimum(np.array([1.0, 2.0]), np.ones(2)), "three different sizes, got 2"),
-        (lambda: isoflop_minimum(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 1.0])), "bend downwards"),
+        (lambda: isoflop_minimum(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 1.0])), "do not bend upwards"),
         (lambda: log_log_exponent(np.ones(3), np.ones(3)), "two different sizes, got 1.0 alone"),
     ],
 )
@@ -567,3 +567,13 @@ def test_bad_settings_of_the_bootstrap():
         bootstrap(found, rng=rng, level=90)
     with pytest.raises(ValueError, match="a budget in flops is positive"):
         bootstrap(found, rng=rng, compute=-1.0)
+
+
+def test_flat_losses_have_no_lowest_point_and_no_law_of_nothing(shapes_unchecked):
+    with pytest.raises(ValueError, match="do not bend upwards"):
+        isoflop_minimum(np.array([1.0, 2.0, 4.0]), np.ones(3))
+    law = ParametricLoss(1.0, 1.0, 1.0, 1.0, 1.0)
+    assert (law(np.array([1, 2]), np.array([2, 2])) == [2.5, 2.0]).all()
+    for wrong in ((0, 1), (-5.0, 1), (1, np.array([1.0, np.nan]))):
+        with pytest.raises(ValueError, match="are positive"):
+            law(*wrong)

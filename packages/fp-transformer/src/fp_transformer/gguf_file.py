@@ -624,11 +624,11 @@ def _decimal(x: float) -> float:
 
 
 def _renamed(architecture: str, arrays: Mapping[str, _Array]) -> dict[str, str]:
-    """Hugging Face's name to the file's; names that are not known stay as they are, and will be unexpected."""
+    """Hugging Face's name to the file's; names that are not known get one that nothing has, and will be unexpected."""
     ends, base, parts = _NAMES[architecture]
     found = {}
     for name in arrays:
-        theirs = ends.get(name, "lm_head.weight" if name == "output.weight" else name)
+        theirs = ends.get(name, "lm_head.weight" if name == "output.weight" else f"{name} (not a name of GGUF)")
         block, _, rest = name.removeprefix("blk.").partition(".")
         part, _, kind = rest.rpartition(".")
         if name.startswith("blk.") and part in parts:
@@ -641,7 +641,7 @@ def _drop_tied(architecture: str, arrays: Mapping[str, _Array], renamed: dict[st
     """Whether the output layer is the embedding, because there is none or because it is stored twice."""
     if "lm_head.weight" not in renamed:
         return True
-    ours, other = arrays["output.weight"], arrays.get("token_embd.weight")
+    ours, other = arrays[renamed["lm_head.weight"]], arrays.get("token_embd.weight")
     if other is None or (ours.kind, ours.shape) != (other.kind, other.shape):
         return False
     if data[ours.begin : ours.end] != data[other.begin : other.end]:

@@ -493,8 +493,17 @@ class ParametricLoss:
         -------
         float or ndarray
             In nats per token.
+
+        Raises
+        ------
+        ValueError
+            If a number is not positive.
         """
-        return self.E + self.A * parameters**-self.alpha + self.B * tokens**-self.beta
+        N, D = np.asarray(parameters, np.float64), np.asarray(tokens, np.float64)
+        if not ((N > 0).all() and (D > 0).all()):
+            raise ValueError(f"parameters and tokens are positive, got {parameters} and {tokens}")
+        loss = np.asarray(self.E + self.A * N**-self.alpha + self.B * D**-self.beta)
+        return loss if loss.ndim else float(loss)
 
     @property
     def exponents(self) -> tuple[float, float]:
@@ -686,8 +695,8 @@ def isoflop_minimum(parameters: Num[np.ndarray, " n"], loss: Num[np.ndarray, " n
         raise ValueError(f"a parabola needs three different sizes, got {len(np.unique(parameters))}: add runs")
     x = np.log(parameters)
     c2, c1, _ = np.polyfit(x - x.mean(), loss, 2)
-    if c2 <= 0:
-        raise ValueError("the losses bend downwards, so there is no lowest point: add sizes on both sides of the best")
+    if c2 * np.ptp(x) ** 2 <= 1e-9 * np.abs(loss).max():  # less than rounding, or downwards
+        raise ValueError("the losses do not bend upwards, so there is no lowest point: add sizes around the best")
     return math.exp(x.mean() - c1 / (2 * c2))
 
 
