@@ -131,6 +131,7 @@ def test_what_killed_fetches_left_is_removed_after_a_day(source, tmp_path, monke
 
 
 def test_this_pythons_pip_comes_first_then_one_on_the_path(monkeypatch):
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: name == "pip")
     assert pretrained._pip() == [sys.executable, "-m", "pip"]
     monkeypatch.setattr(pretrained, "find_spec", lambda _: None)
     monkeypatch.setattr(pretrained.shutil, "which", {"pip3": "/bin/pip3"}.get)

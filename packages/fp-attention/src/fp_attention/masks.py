@@ -248,6 +248,7 @@ from jaxtyping import Bool, Int, Int8
 
 __all__ = [  # the order of the page
     "Mask",
+    "Band",
     "Causal",
     "SlidingWindow",
     "Itself",
@@ -255,6 +256,7 @@ __all__ = [  # the order of the page
     "Padding",
     "Documents",
     "Dense",
+    "Pair",
     "Both",
     "Either",
     "as_mask",
@@ -425,8 +427,8 @@ class Mask:
         return False
 
 
-class _Band(Mask):
-    """Allows distances i - j from 0 on, below `_end()` if it is not None."""
+class Band(Mask):
+    r"""What masks have in common that allow distances $i - j$ from 0 on, below a number or without end."""
 
     def by_value(self) -> bool:
         return True
@@ -454,7 +456,7 @@ class _Band(Mask):
 
 
 @dataclass(frozen=True)
-class Causal(_Band):
+class Causal(Band):
     """
     A query sees its own position and those before it.
 
@@ -471,7 +473,7 @@ class Causal(_Band):
 
 
 @dataclass(frozen=True)
-class SlidingWindow(_Band):
+class SlidingWindow(Band):
     """
     A query sees the last `width` positions, its own included.
 
@@ -507,7 +509,7 @@ class SlidingWindow(_Band):
 
 
 @dataclass(frozen=True)
-class Itself(_Band):
+class Itself(Band):
     """
     A query sees its own position only.
 
@@ -825,7 +827,16 @@ class Dense(Mask):
 
 
 @dataclass(frozen=True)
-class _Pair(Mask):
+class Pair(Mask):
+    """
+    What `Both` and `Either` have in common.
+
+    Parameters
+    ----------
+    a, b
+        The two masks.
+    """
+
     a: Mask
     b: Mask
 
@@ -838,7 +849,7 @@ class _Pair(Mask):
 
 
 @dataclass(frozen=True)
-class Both(_Pair):
+class Both(Pair):
     """What both masks allow; `a & b` makes it."""
 
     @property
@@ -856,7 +867,7 @@ class Both(_Pair):
 
 
 @dataclass(frozen=True)
-class Either(_Pair):
+class Either(Pair):
     """What at least one of two masks allows; `a | b` makes it."""
 
     @property

@@ -45,7 +45,7 @@ in a cache, take
 
 $$
 \begin{aligned}
-&2 M n + 4 L C \Big( n p + \frac{n (n + 1)}{2} \Big) \ \text{flops, and for a text of $T$ tokens} \\
+&2 M n + 4 L C \Big( n p + \frac{n (n + 1)}{2} \Big) \ \text{flops, and for a text of } T \text{ tokens} \\
 &2 M T + 2 L C\, T (T + 1).
 \end{aligned} \qquad \text{(E2)}
 $$
