@@ -383,7 +383,7 @@ def layer(p: dict, settings: dict, positions: Any, mask: Any) -> Any:
     q, k, v = heads("q", x), heads("k", context), heads("v", context)
     if kind == "rope":
         q, k = turned(q, torch.arange(T), **given), turned(k, torch.arange(Tk), **given)
-    may = allowed(mask, torch.arange(T) + max(Tk - T, 0), torch.arange(Tk))
+    may = allowed(mask, torch.arange(T), torch.arange(Tk))
     bias = score_bias(
         positions, p.get("positions.weight"), settings["n_heads"], torch.arange(T), torch.arange(Tk), may, x
     )
@@ -412,7 +412,7 @@ def multihead_attention(p: dict, settings: dict, mask: Any) -> tuple[Any, Any]:
     if mask is not None and mask[0] == "padding":
         asked["key_padding_mask"] = ~torch.as_tensor(mask[1]).bool()
     elif mask is not None:
-        may = allowed(mask, torch.arange(T) + max(Tk - T, 0), torch.arange(Tk))
+        may = allowed(mask, torch.arange(T), torch.arange(Tk))
         asked["attn_mask"] = ~(may if may.ndim == 2 else may.expand(len(x), settings["n_heads"], T, Tk).flatten(0, 1))
     return torch.func.functional_call(module, parameters, (x, context, context), asked)
 

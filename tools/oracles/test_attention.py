@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tools.oracles import attention_layers as oracle
 
-from fp_attention.masks import Causal, Documents, First, Itself, Padding, SlidingWindow
+from fp_attention.masks import Causal, Dense, Documents, First, Itself, Padding, SlidingWindow
 from fp_attention.multihead import MultiHeadAttention
 from fp_attention.positions import LearnedPositions, SinusoidalPositions
 from fp_attention.relative import ALiBi, RelativeBias
@@ -76,16 +76,16 @@ def drawn(name, rng, B, H, Tq, Tk):
     }[name]()
 
 
-def masked(mask):
-    """What the oracle writes, as `fp_attention` takes it."""
+def masked(mask, first=None):
+    """What the oracle writes, as `fp_attention` takes it; `first` is the position of an array's first row."""
     if mask is None:
         return None
     kind, *given = mask
     if kind in ("and", "or"):
-        a, b = map(masked, given)
+        a, b = (masked(part, first) for part in given)
         return a & b if kind == "and" else a | b
     if kind == "dense":
-        return np.array(given[0], bool)
+        return np.array(given[0], bool) if first is None else Dense(np.array(given[0], bool), first)
     made = {
         "causal": Causal,
         "itself": Itself,
@@ -215,7 +215,7 @@ def of_a_layer(settings, positions, mask, tiled):
     def ours(p):
         dtype = p["x"].dtype
         where = placed(positions, *(settings[name] for name in ("dim", "n_heads", "d_head")), dtype)
-        layer = MultiHeadAttention(**settings, positions=where, mask=masked(mask), tiled=tiled, rng=RNG, dtype=dtype)
+        layer = MultiHeadAttention(**settings, positions=where, mask=masked(mask, 0), tiled=tiled, rng=RNG, dtype=dtype)
         parameters = {name: x for name, x in p.items() if "." in name}
         assert parameters.keys() == layer.named_parameters().keys()
         return layer.functional(parameters, *(p[name] for name in ("x", "context") if name in p))

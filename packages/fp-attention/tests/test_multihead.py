@@ -175,6 +175,15 @@ def test_cross_attention_reads_another_sequence():
     gradcheck(lambda x, c, state: m.functional(state, x, c), x[:1], context[:1], m.state_dict(), order=1)
 
 
+def test_an_array_masks_another_sequence_row_by_row():
+    m, x, context = layer(), some(2, 3, 12), some(2, 7, 12, seed=1)
+    allowed = np.random.default_rng(2).random((3, 7)) < 0.5
+    allowed[:, 0] = True
+    P = m.weights(x, context, mask=allowed)
+    assert ((P > 0) == allowed).all()
+    assert np.allclose(m(x, context, mask=allowed[::-1]).data[:, 0], m(x[:, :1], context, mask=allowed[2:]).data[:, 0])
+
+
 def test_weights_are_those_that_are_used():
     m, x = layer(positions=RoPE(2), mask=Causal()), some(2, 5, 12)
     P = m.weights(x)

@@ -730,8 +730,11 @@ class Dense(Mask):
     ----------
     array
         bool, shape (..., Tq, Tk): True where a query may look at a key. The axes before are those of the scores, the
-        heads the last of them: (B, 1, Tq, Tk) for one mask a text. Row r is the query at position
-        `max(Tk - Tq, 0) + r`. The array is copied.
+        heads the last of them: (B, 1, Tq, Tk) for one mask a text. The array is copied.
+
+    first
+        The position of its first row. By default the last row stands at the position of the last key, if there are no
+        more rows than keys; else it is 0.
 
     Raises
     ------
@@ -748,6 +751,7 @@ class Dense(Mask):
     """
 
     array: Bool[np.ndarray, "*batch Tq Tk"]
+    first: int | None = None
 
     def __post_init__(self) -> None:
         array = _boolean(self.array, "a mask", "True where a query may look at a key, or add numbers with `bias`")
@@ -758,6 +762,8 @@ class Dense(Mask):
     @property
     def start(self) -> int:
         """The position of the first row."""
+        if self.first is not None:
+            return self.first
         Tq, Tk = self.array.shape[-2:]
         return max(Tk - Tq, 0)
 
