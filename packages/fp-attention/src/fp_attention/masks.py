@@ -890,7 +890,7 @@ class Either(Pair):
         return self.a.empty(i0, i1, j0, j1) & self.b.empty(i0, i1, j0, j1)
 
 
-def as_mask(mask: Mask | np.ndarray | None) -> Mask | None:
+def as_mask(mask: Mask | np.ndarray | None, first: int | None = None) -> Mask | None:
     """
     A mask from whatever stands for one.
 
@@ -898,6 +898,8 @@ def as_mask(mask: Mask | np.ndarray | None) -> Mask | None:
     ----------
     mask
         A mask; or a Boolean array, shape (..., Tq, Tk), True where a query may look at a key; or None.
+    first
+        The position of the first row of an array, as in `Dense`.
 
     Returns
     -------
@@ -920,7 +922,7 @@ def as_mask(mask: Mask | np.ndarray | None) -> Mask | None:
             f"a mask is Boolean, True where a query may look at a key, got {mask.dtype}; of an array of zeros and "
             "-inf that is to be added to the scores make `array == 0`, and numbers to be added are a `bias`"
         )
-    return Dense(mask)
+    return Dense(mask, first)
 
 
 def tiles(

@@ -124,7 +124,7 @@ from typing import Any
 import numpy as np
 
 from fp_attention.kv_cache import KVCache
-from fp_attention.masks import Dense, Mask, as_mask
+from fp_attention.masks import Mask, as_mask
 from fp_attention.positions import Positions
 from fp_attention.scaled_dot import Real, attention_weights, scaled_dot_product_attention
 from fp_attention.tiled import tiled_attention
@@ -237,7 +237,7 @@ class MultiHeadAttention(Module):
         self.dim, self.n_heads, self.n_kv_heads = dim, n_heads, n_kv_heads
         self.d_head = dim // n_heads if d_head is None else d_head
         self.context_dim = dim if context_dim is None else context_dim
-        self.mask, self.dropout, self.rng, self.tiled = _from(mask, 0), dropout, rng, tiled
+        self.mask, self.dropout, self.rng, self.tiled = as_mask(mask, 0), dropout, rng, tiled
         self.positions = Positions() if positions is None else positions
         self.q_proj = Linear(dim, n_heads * self.d_head, bias=bias, rng=rng, dtype=dtype)
         self.k_proj = Linear(self.context_dim, n_kv_heads * self.d_head, bias=bias, rng=rng, dtype=dtype)
@@ -408,7 +408,7 @@ class MultiHeadAttention(Module):
         if cache is not None:
             k, v, columns = cache.append(k, v)
             k, v = (x.astype(value_of(q).dtype, copy=False) for x in (k, v))  # a cache may keep them in half precision
-        given = _from(mask, start)
+        given = as_mask(mask, start)
         both = self.mask if given is None else given if self.mask is None else self.mask & given
         settings: dict[str, Any] = {"mask": both, "bias": self._bias(rows, columns, value_of(q).dtype), "start": start}
         if cache is not None and cache.window is not None:
@@ -436,8 +436,3 @@ class MultiHeadAttention(Module):
     def _split(self, x: Any, n_heads: int) -> Any:
         B, T, _ = np.shape(x)
         return x.reshape((B, T, n_heads, self.d_head)).swapaxes(1, 2)
-
-
-def _from(mask: Any, start: int) -> Mask | None:
-    """A mask; the first row of an array stands at the position `start`."""
-    return Dense(mask, start) if isinstance(mask, np.ndarray) and mask.dtype == bool else as_mask(mask)

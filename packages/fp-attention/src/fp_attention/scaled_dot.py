@@ -207,7 +207,7 @@ from fp_attention._strips import (
     whole_bias_gradient,
 )
 from fp_attention.masks import Causal as Causal
-from fp_attention.masks import Dense, Mask, as_mask
+from fp_attention.masks import Mask, as_mask
 from fp_autograd.extend import operation
 from fp_autograd.rules import softmax, where
 from fp_autograd.tensor import moves
@@ -413,7 +413,7 @@ def prepared(
         key_positions = _checked_positions(key_positions, Tk)
         n_keys = int(key_positions[-1]) + 1 if Tk else 0
     first = max(n_keys - Tq, 0) if start is None else operator.index(start)
-    rule = Dense(mask, first) if isinstance(mask, np.ndarray) and mask.dtype == bool else as_mask(mask)
+    rule = as_mask(mask, first)
     if rule is not None:
         rule.check(lead, Tq, n_keys, n_heads=H, start=first)
     settings = {

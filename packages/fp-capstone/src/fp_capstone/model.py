@@ -81,6 +81,7 @@ from fp_capstone.parameters import Parameters
 from fp_capstone.rotary import rotary_tables
 from fp_transformer.checkpoint import load_model, save_model
 from fp_transformer.config import TransformerConfig
+from fp_transformer.initialization import initial_arrays
 
 __all__ = ["Model"]
 
@@ -114,7 +115,8 @@ class Model:
         self, config: TransformerConfig, rng: np.random.Generator, dtype: np.typing.DTypeLike = np.float32
     ) -> None:
         self._setup(config, np.dtype(dtype))
-        self._initialize(rng)
+        for name, array in initial_arrays(config, rng, self.dtype).items():
+            self._p.named[name][:] = array
 
     def _setup(self, config: TransformerConfig, dtype: np.dtype) -> None:
         if dtype not in (np.float32, np.float64):
@@ -125,22 +127,6 @@ class Model:
         self._rotary = None
         if config.is_llama:
             self._rotary = rotary_tables(config.context_length, config.d_head, config.rope_base, dtype)
-
-    def _initialize(self, rng: np.random.Generator) -> None:
-        config = self.config
-        residual = 1 / np.sqrt(2 * config.n_layers)
-        for name, array in self._p.named.items():
-            if array.ndim == 1:
-                array[:] = 0.0 if name.endswith("bias") else 1.0
-                continue
-            std = 0.02
-            if array is self._p.embedding and not config.tied:
-                std = 0.5
-            elif config.is_llama and array is not self._p.embedding and array is not self._p.output:
-                std = 1 / np.sqrt(array.shape[1])  # (out, in)
-            if name.endswith(("o_proj.weight", "down_proj.weight", "c_proj.weight")):
-                std *= residual
-            array[:] = rng.normal(0, std, array.shape)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """
