@@ -133,6 +133,17 @@ class Problem(NamedTuple):
         q = q.reshape(B, Hkv, H // Hkv, Tq, D)
         return cls(q, k, v, bias, scale, mask, start, key_positions, dropout, seed, lead)
 
+    def along(self, i: int, t: np.ndarray) -> "Problem":
+        """The same with the tangent `t` in place of operand `i`: queries, keys, values or bias."""
+        name = ("q", "k", "v", "bias")[i]
+        moved: dict[str, Any] = {name: np.ascontiguousarray(t).reshape(getattr(self, name).shape)}
+        return self._replace(**moved)
+
+    def gradients(self, *operands: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Memory for the gradients of queries, keys and values, as they came and in the shapes of the kernels."""
+        shapes = (self.q.shape, self.k.shape, self.v.shape)
+        return [new_like(x, x.shape, shape) for x, shape in zip(operands, shapes, strict=True)]
+
     @property
     def work(self) -> int:
         """Multiplications of one of its two products, if no pair were forbidden."""

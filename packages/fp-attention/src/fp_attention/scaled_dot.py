@@ -618,9 +618,7 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
     q, k, v, *_ = operands
     B, Hkv, G, Tq, _ = problem.q.shape
     Dv = problem.v.shape[3]
-    (dq, dQ), (dk, dK), (dv, dV) = (
-        new_like(x, x.shape, part.shape) for x, part in ((q, problem.q), (k, problem.k), (v, problem.v))
-    )
+    (dq, dQ), (dk, dK), (dv, dV) = problem.gradients(q, k, v)
     dk[...] = dv[...] = 0
     g5, y5 = (x.reshape(B, Hkv, G, Tq, Dv) for x in (g, out))
     scale, enlarge = q.dtype.type(problem.scale), q.dtype.type(1 / (1 - problem.dropout))
@@ -662,10 +660,7 @@ def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, save
     B, Hkv, G, Tq, _ = problem.q.shape
     dy, dY = new_like(out, out.shape, (B, Hkv, G, Tq, out.shape[-1]))
     Y = out.reshape(dY.shape)
-    moved = problem.q if i != 0 else t.reshape(problem.q.shape)
-    keys = problem.k if i != 1 else t.reshape(problem.k.shape)
-    values = problem.v if i != 2 else t.reshape(problem.v.shape)
-    slopes = None if i != 3 else np.ascontiguousarray(t).reshape(problem.bias.shape)  # type: ignore[union-attr]
+    moved = problem.along(i, t)
     scale, enlarge = out.dtype.type(problem.scale), out.dtype.type(1 / (1 - problem.dropout))
 
     def work(job: tuple[Heads, list[Kept]]) -> None:
@@ -674,17 +669,17 @@ def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, save
             at = (*heads, slice(None), strip.rows)
             l = totals[at]
             W = E
-            if slopes is not None:
+            if i == 3 and moved.bias is not None:
                 W = np.zeros_like(E)
-                add_bias(slopes[heads.heads], Tq, strip, by_heads(W, G))
+                add_bias(moved.bias[heads.heads], Tq, strip, by_heads(W, G))
                 W *= E
             elif i != 2:
-                W = against(stacked(moved[at], scale), keys[*heads], strip)
+                W = against(stacked(moved.q[at], scale), moved.k[*heads], strip)
                 W *= E
             mean = None if i == 2 else W.sum(axis=-1).reshape(l.shape) / l
             if survives is not None:
                 W = W * survives
-            dy_strip = times(W, values[*heads], strip).reshape(dY[at].shape)
+            dy_strip = times(W, moved.v[*heads], strip).reshape(dY[at].shape)
             dY[at] = dy_strip * (enlarge / l) if mean is None else dy_strip * (enlarge / l) - mean * Y[at]
 
     each(work, list(zip(parts, found, strict=True)), problem.work > WORTHWHILE)

@@ -246,9 +246,7 @@ def _backward(g: np.ndarray, out: np.ndarray, *operands: np.ndarray, saved: Save
     problem = saved.problem
     q, k, v, *_ = operands
     B, Hkv, G, Tq, _ = problem.q.shape
-    (dq, dQ), (dk, dK), (dv, dV) = (
-        new_like(x, x.shape, part.shape) for x, part in ((q, problem.q), (k, problem.k), (v, problem.v))
-    )
+    (dq, dQ), (dk, dK), (dv, dV) = problem.gradients(q, k, v)
     dk[...] = dv[...] = 0
     g5, y5 = (x.reshape(B, Hkv, G, Tq, x.shape[-1]) for x in (g, out))
     scale, enlarge = q.dtype.type(problem.scale), q.dtype.type(1 / (1 - problem.dropout))
@@ -292,30 +290,27 @@ def _tangent(i: int, t: np.ndarray, out: np.ndarray, *operands: np.ndarray, save
     B, Hkv, G, Tq, _ = problem.q.shape
     dy, dY = new_like(out, out.shape, (B, Hkv, G, Tq, out.shape[-1]))
     Y = out.reshape(dY.shape)
-    moved = problem.q if i != 0 else t.reshape(problem.q.shape)
-    keys = problem.k if i != 1 else t.reshape(problem.k.shape)
-    values = problem.v if i != 2 else t.reshape(problem.v.shape)
-    slopes = None if i != 3 else np.ascontiguousarray(t).reshape(problem.bias.shape)  # type: ignore[union-attr]
+    moved = problem.along(i, t)
     scale, enlarge = out.dtype.type(problem.scale), out.dtype.type(1 / (1 - problem.dropout))
 
     def work(heads: Heads) -> None:
         for tiles in saved.cut:
             at = (*heads, slice(None), tiles[0].rows)
-            scaled = stacked(moved[at], scale)
+            scaled = stacked(moved.q[at], scale)
             total, mean = np.zeros(dY[at].shape, out.dtype), np.zeros((*dY[at].shape[:-1], 1), out.dtype)
             for tile in tiles:
                 W = _weights(saved, heads, tile)
-                if slopes is not None:
+                if i == 3 and moved.bias is not None:
                     rise = np.zeros_like(W)
-                    add_bias(slopes[heads.heads], Tq, tile, by_heads(rise, G))
+                    add_bias(moved.bias[heads.heads], Tq, tile, by_heads(rise, G))
                     W *= rise
                 elif i != 2:
-                    W *= against(scaled, keys[*heads], tile)
+                    W *= against(scaled, moved.k[*heads], tile)
                 if i != 2:
                     mean += W.sum(axis=-1).reshape(mean.shape)
                 if problem.dropout:
                     W *= kept(problem, heads, tile).reshape(W.shape)
-                total += times(W, values[*heads], tile).reshape(total.shape)
+                total += times(W, moved.v[*heads], tile).reshape(total.shape)
             total *= enlarge
             dY[at] = total - mean * Y[at]
 

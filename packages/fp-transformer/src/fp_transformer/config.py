@@ -91,7 +91,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["TransformerConfig"]
+__all__ = ["TransformerConfig", "swiglu_width"]
 
 _SIZES = ("vocab_size", "context_length", "n_layers", "n_heads", "n_kv_heads", "d_model", "d_ff")
 
@@ -237,7 +237,7 @@ class TransformerConfig:
             n_heads=n_heads,
             n_kv_heads=n_heads if n_kv_heads is None else n_kv_heads,
             d_model=d_model,
-            d_ff=16 * math.ceil(d_model / 6) if d_ff is None else d_ff,
+            d_ff=swiglu_width(d_model) if d_ff is None else d_ff,
             tied=tied,
             dropout=dropout,
             norm_eps=norm_eps,
@@ -509,6 +509,28 @@ class TransformerConfig:
             tied=_flag(data, "tie_word_embeddings", True),
             norm_eps=_number(data, "layer_norm_epsilon", 1e-5),
         )
+
+
+def swiglu_width(width: int) -> int:
+    """
+    How wide a gated layer is by default: 8/3 of its input, rounded up to a multiple of 16 (`transformer.swiglu-width`).
+
+    Parameters
+    ----------
+    width
+        $C$, numbers in a row of its input.
+
+    Returns
+    -------
+    int
+        $F$.
+
+    Examples
+    --------
+    >>> swiglu_width(48), swiglu_width(49)
+    (128, 144)
+    """
+    return 16 * -(-width // 6)
 
 
 def _require(data: Mapping[str, Any], name: str, supported: object) -> None:

@@ -185,6 +185,7 @@ from fp_autograd.tracing import Operand
 from fp_neural.activations import CUBIC, K, reference_gelu
 from fp_neural.layers import Linear
 from fp_neural.module import Module
+from fp_transformer.config import swiglu_width
 
 __all__ = ["FeedForward", "SwiGLU", "swiglu", "reference_swiglu", "gelu_tanh"]  # the order of the page
 
@@ -282,7 +283,7 @@ class SwiGLU(Module):
         self, dim: int, hidden: int | None = None, *, rng: np.random.Generator | None, dtype: Any = np.float32
     ) -> None:
         super().__init__()
-        hidden = 16 * -(-dim // 6) if hidden is None else hidden
+        hidden = swiglu_width(dim) if hidden is None else hidden
         self.gate_proj = Linear(dim, hidden, bias=False, rng=rng, dtype=dtype)
         self.up_proj = Linear(dim, hidden, bias=False, rng=rng, dtype=dtype)
         self.down_proj = Linear(hidden, dim, bias=False, rng=rng, dtype=dtype)
