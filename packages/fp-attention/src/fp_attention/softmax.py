@@ -98,9 +98,9 @@ the maximum, so kernels change it only when it has fallen behind by a lot.
 ## In practice
 
 M. Milakov and N. Gimelshein (2018) for the softmax, M. Rabe and C. Staats (2021) for attention, T. Dao et al. (2022)
-for a kernel that does it in a processor's fast memory. `fp_attention.tiled` is that kernel here. The pair $(m, l)$, or
-its logarithm (E2), is what parts of a long cache on several machines send each other (*ring attention*, H. Liu et al.,
-2023).
+for a kernel that does it in a processor's fast memory. `fp_attention.tiled` is that kernel here. Parts of a long cache
+can be read by several processors, which then merge their three numbers (Flash-Decoding, T. Dao and others, 2023); in
+*ring attention* (H. Liu et al., 2023) keys and values travel instead, and each machine merges what it sees.
 """
 
 from typing import NamedTuple
