@@ -55,131 +55,174 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from fp_capstone.memory import HEAP, Memory
+
 __all__ = ["gelu", "gelu_backward", "swiglu", "swiglu_backward"]
 
 _A = math.sqrt(2 / math.pi)
 _B = 0.044715
 
 
-def gelu(x: Float[np.ndarray, "*shape"]) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+PIECE = 2**16  # numbers: a few arrays of as many fit into a core's cache
+
+
+def gelu(
+    x: Float[np.ndarray, "*shape"],
+    slope: Float[np.ndarray, "*shape"] | None = None,
+    memory: Memory = HEAP,
+) -> Float[np.ndarray, "*shape"]:
     """
-    GELU in its hyperbolic-tangent form (A1).
+    GELU in its hyperbolic-tangent form (A3), and its slope (A4) while all that it needs lies in the cache.
 
     Parameters
     ----------
     x
-        Any shape.
+        Any shape, contiguous.
+    slope
+        Overwritten with the derivative at `x`, for the backward pass; it may be `x` itself. None if there will be no
+        backward pass.
+    memory
+        Where the result lies.
 
     Returns
     -------
-    y, tau : ndarray
-        The output, and the tangent that the backward pass uses; the shape of `x`.
+    ndarray
+        The output, in the shape of `x`.
 
     Examples
     --------
-    >>> gelu(np.array([-3.0, 0.0, 3.0]))[0].round(4)
-    array([-0.0036,  0.    ,  2.9964])
+    >>> x, slope = np.array([-3.0, 0.0, 3.0]), np.empty(3)
+    >>> gelu(x, slope).round(4), slope.round(4)
+    (array([-0.0036,  0.    ,  2.9964]), array([-0.0116,  0.5   ,  1.0116]))
     """
-    tau = x * x
-    tau *= _A * _B
-    tau += _A
-    tau *= x
-    np.tanh(tau, out=tau)
-    y = tau + 1
-    y *= x
-    y *= 0.5
-    return y, tau
+    y = memory.empty(x.shape, x.dtype)
+    mark = memory.mark()
+    size = min(PIECE, x.size)
+    room = memory.empty((2, size), x.dtype)
+    flat_x, flat_y, flat_slope = x.reshape(-1), y.reshape(-1), None if slope is None else slope.reshape(-1)
+    for i in range(0, x.size, size):
+        piece = slice(i, i + size)
+        v, out = flat_x[piece], flat_y[piece]
+        s, w = room[0, : v.size], room[1, : v.size]
+        np.multiply(v, v, out=w)
+        np.multiply(w, _A * _B, out=s)
+        s += _A
+        s *= v  # u
+        np.tanh(s, out=s)
+        s *= 0.5
+        s += 0.5  # sigma(2u)
+        np.multiply(v, s, out=out)
+        if flat_slope is not None:
+            w *= 6 * _A * _B
+            w += 2 * _A
+            w *= v  # 2 x u'
+            d = np.subtract(1, s, out=flat_slope[piece])
+            d *= w
+            d += 1
+            d *= s
+    memory.release(mark)
+    return y
 
 
 def gelu_backward(
-    g: Float[np.ndarray, "*shape"], x: Float[np.ndarray, "*shape"], tau: Float[np.ndarray, "*shape"]
+    g: Float[np.ndarray, "*shape"], slope: Float[np.ndarray, "*shape"], out: Float[np.ndarray, "*shape"] | None = None
 ) -> Float[np.ndarray, "*shape"]:
     """
-    Gradient of GELU (`capstone.gelu-derivative`).
+    Gradient of GELU (`capstone.gelu-derivative`): the cotangent times the slope.
 
     Parameters
     ----------
     g
         Gradient of the loss with respect to the output.
-    x, tau
+    slope
         From the forward pass.
+    out
+        Where the result lies; it may be `slope`. New memory if not given.
 
     Returns
     -------
     ndarray
         Gradient with respect to `x`.
     """
-    slope = x * x
-    slope *= 3 * _A * _B
-    slope += _A
-    slope *= x  # x a (1 + 3 b x^2)
-    slope *= 1 - tau * tau  # forward: tau = tanh u
-    slope += tau
-    slope += 1
-    slope *= 0.5
-    slope *= g
-    return slope
+    return np.multiply(g, slope, out=out)
 
 
 def swiglu(
     ab: Float[np.ndarray, "N gates_and_values"],
-) -> tuple[Float[np.ndarray, "N F"], Float[np.ndarray, "N F"]]:
+    slopes: Float[np.ndarray, "N gates_and_values"] | None = None,
+    memory: Memory = HEAP,
+) -> Float[np.ndarray, "N F"]:
     """
-    The gated unit (A2).
+    The gated unit (A5), and its two slopes (A6) while all that they need lies in the cache.
 
     Parameters
     ----------
     ab
         Gates in the first half of each row, values in the second: what one fused linear map returns.
+    slopes
+        Overwritten with the derivatives by gates and by values, in the layout of `ab`; it may be `ab` itself. None if
+        there will be no backward pass.
+    memory
+        Where the result lies.
 
     Returns
     -------
-    y, s : ndarray
-        The output, and the sigmoid of the gates; shape `N F`.
+    ndarray
+        The output, shape `N F`.
 
     Examples
     --------
-    >>> swiglu(np.array([[0.0, 100.0, 7.0, 0.5]]))[0]
+    >>> swiglu(np.array([[0.0, 100.0, 7.0, 0.5]]))
     array([[ 0., 50.]])
     """
-    F = ab.shape[1] // 2
-    a, b = ab[:, :F], ab[:, F:]
-    s = a * 0.5
-    np.tanh(s, out=s)
-    s += 1
-    s *= 0.5  # sigma(a) = (1 + tanh(a / 2)) / 2
-    y = a * s
-    y *= b
-    return y, s
+    N, F = ab.shape[0], ab.shape[1] // 2
+    y = memory.empty((N, F), ab.dtype)
+    mark = memory.mark()
+    n = max(1, min(N, PIECE // F))
+    room = memory.empty((2, n, F), ab.dtype)
+    for i in range(0, N, n):
+        a, b, out = ab[i : i + n, :F], ab[i : i + n, F:], y[i : i + n]
+        s, unit = room[0, : len(a)], room[1, : len(a)]
+        np.multiply(a, 0.5, out=s)
+        np.tanh(s, out=s)
+        s *= 0.5
+        s += 0.5  # sigma(a)
+        np.multiply(a, s, out=unit)  # silu(a), the slope by the value
+        np.multiply(unit, b, out=out)
+        if slopes is not None:
+            w = np.multiply(b, s, out=slopes[i : i + n, F:])  # b may be overwritten by it: its last use
+            np.subtract(1, s, out=s)
+            s *= a
+            s += 1
+            np.multiply(w, s, out=slopes[i : i + n, :F])  # b sigma (1 + a (1 - sigma))
+            w[:] = unit
+    memory.release(mark)
+    return y
 
 
 def swiglu_backward(
-    g: Float[np.ndarray, "N F"], ab: Float[np.ndarray, "N gates_and_values"], s: Float[np.ndarray, "N F"]
+    g: Float[np.ndarray, "N F"],
+    slopes: Float[np.ndarray, "N gates_and_values"],
+    out: Float[np.ndarray, "N gates_and_values"] | None = None,
 ) -> Float[np.ndarray, "N gates_and_values"]:
     """
-    Gradients (A3) of the gated unit, in the layout of `ab`.
+    Gradients of the gated unit (`capstone.swiglu-backward`): the cotangent times both slopes, in the layout of `ab`.
 
     Parameters
     ----------
     g
         Gradient of the loss with respect to the output, shape `N F`.
-    ab, s
+    slopes
         From the forward pass.
+    out
+        Where the result lies; it may be `slopes`. New memory if not given.
 
     Returns
     -------
     ndarray
         Gradient with respect to `ab`.
     """
-    F = ab.shape[1] // 2
-    a, b = ab[:, :F], ab[:, F:]
-    dab = np.empty_like(ab)
-    da, db = dab[:, :F], dab[:, F:]
-    np.multiply(g, s, out=db)  # g s, shared by both gradients
-    np.subtract(1, s, out=da)
-    da *= a
-    da += 1
-    da *= b
-    da *= db  # forward: a sigma(a) b, by the gate: g b s (1 + a (1 - s))
-    db *= a  # forward: by the value: g a s
-    return dab
+    N, F = g.shape
+    out = np.empty_like(slopes) if out is None else out
+    np.multiply(slopes.reshape(N, 2, F), g[:, None], out=out.reshape(N, 2, F))
+    return out

@@ -109,6 +109,7 @@ recomputes the rest; stage 5 derives it.
 """
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -116,19 +117,24 @@ import numpy as np
 from jaxtyping import Float
 
 from fp_capstone.dropout import dropout_mask
+from fp_capstone.linear import ones
+from fp_capstone.memory import HEAP, Memory
 
 __all__ = ["AttentionTape", "causal_attention", "causal_attention_backward"]
 
-ROWS = 64  # of a query block: 64 x 256 scores of four heads take 256 KiB, which a core's cache holds
+ROWS = 64  # of a strip of queries
+SCORES = 2**17  # of a piece: strips of several sequences are taken together up to here, and stay in a core's cache
+SAFE = 64.0  # scores up to here need no shift: e^64 times a million terms is far from the largest float32
 
 
 class AttentionTape(NamedTuple):
-    """What the backward pass needs: the inputs, the output, and each block's weights (and their dropout masks)."""
+    """What the backward pass needs: scaled queries, keys, values and the output by heads; sums and weights (T9)."""
 
     q: np.ndarray
     k: np.ndarray
     v: np.ndarray
     y: np.ndarray
+    sums: np.ndarray
     weights: list[np.ndarray]
     masks: list[np.ndarray]
 
@@ -140,6 +146,7 @@ def causal_attention(
     dropout: float = 0.0,
     rng: np.random.Generator | None = None,
     keep: bool = False,
+    memory: Memory = HEAP,
 ) -> tuple[Float[np.ndarray, "B R H D"], AttentionTape | None]:
     """
     Attention (T1) to (T3) of the last `R` positions to all `T` positions up to their own.
@@ -152,11 +159,13 @@ def causal_attention(
     q
         Queries of the last `R <= T` positions, `H` heads.
     k, v
-        Keys and values of all positions, `K` heads, where `K` divides `H`; views will do.
+        Keys and values of all positions, `K` heads, where `K` divides `H`; views will do, and are not copied.
     dropout, rng
         Probability of erasing a weight, and the source of randomness; without `rng` nothing is erased.
     keep
         Keep what the backward pass needs.
+    memory
+        Where the results lie.
 
     Returns
     -------
@@ -177,36 +186,48 @@ def causal_attention(
     """
     B, R, H, D = q.shape
     T, K = k.shape[1:3]
-    scale = 1 / math.sqrt(D)
-    y = np.empty((B, R, H, D), q.dtype)
+    y = memory.empty((B, R, H, D), q.dtype)
+    Q = memory.empty((B, K, H // K, R, D), q.dtype)
+    sums = memory.empty((B, K, H // K, R, 1), q.dtype)
+    np.multiply(_by_heads(q, K), 1 / math.sqrt(D), out=Q)
+    Kt, V, Y = _by_heads(k, K).swapaxes(-1, -2), _by_heads(v, K), _by_heads(y, K)
+    shift = not _bounded(Q, k)
     weights: list[np.ndarray] = []
     masks: list[np.ndarray] = []
-    for b in range(B):
-        k_t, v_b = k[b].transpose(1, 2, 0), v[b].transpose(1, 0, 2)  # K D T, K T D: views
-        for start, stop in _blocks(R):
-            seen = T - R + stop  # keys up to the block's last row
-            S = _stack(q[b, start:stop], K, scale) @ k_t[:, :, :seen]  # K, group x rows, seen
-            _mask(S, stop - start)
-            S -= S.max(axis=-1, keepdims=True)
-            np.exp(S, out=S)
-            S /= S.sum(axis=-1, keepdims=True)
-            P = S
-            if rng is not None and dropout > 0:
-                M = dropout_mask(S.shape, dropout, rng, S.dtype)
-                P = S * M
-                if keep:
-                    masks.append(M)
-            y[b, start:stop] = _unstack(P @ v_b[:, :seen], H)
+    for texts, rows, r in _pieces(B, R, T, H):
+        seen = T - R + rows.stop  # keys up to the strip's last row
+        mark = memory.mark()
+        E = memory.empty((texts.stop - texts.start, K, H // K, r, seen), q.dtype)
+        np.matmul(Q[texts, :, :, rows], Kt[texts, ..., :seen], out=E)
+        if r > 1:
+            E[..., seen - r :] += _future(r, E.dtype)
+        if shift:
+            E -= E.max(axis=-1, keepdims=True)
+        np.exp(E, out=E)
+        np.matmul(E, ones(seen, E.dtype)[:, None], out=sums[texts, :, :, rows])
+        P = E
+        if rng is not None and dropout > 0:
+            M = dropout_mask(E.shape, dropout, rng, E.dtype)
+            P = E * M
             if keep:
-                weights.append(S)
-    return y, AttentionTape(q, k, v, y, weights, masks) if keep else None
+                masks.append(M)
+        np.matmul(P, V[texts, ..., :seen, :], out=Y[texts, :, :, rows])
+        if keep:
+            weights.append(E)
+        else:
+            memory.release(mark)
+    Y /= sums
+    return y, AttentionTape(Q, k, v, y, sums, weights, masks) if keep else None
 
 
 def causal_attention_backward(
-    g: Float[np.ndarray, "B T H D"], tape: AttentionTape
+    g: Float[np.ndarray, "B T H D"],
+    tape: AttentionTape,
+    out: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    memory: Memory = HEAP,
 ) -> tuple[Float[np.ndarray, "B T H D"], Float[np.ndarray, "B T K D"], Float[np.ndarray, "B T K D"]]:
     """
-    Gradients (T4) to (T8) of attention.
+    Gradients (T4) to (T8) of attention, with the weights in the form (T9).
 
     Parameters
     ----------
@@ -214,65 +235,86 @@ def causal_attention_backward(
         Gradient of the loss with respect to the output, shape `B T H D`.
     tape
         From the forward pass, with as many queries as keys.
+    out
+        Where the results lie, views will do; new memory if not given.
+    memory
+        Where scratch lies.
 
     Returns
     -------
     dq, dk, dv : ndarray
         Gradients with respect to queries, keys and values, in their shapes.
     """
-    q, k, v, y, weights, masks = tape
-    B, T, H, D = q.shape
+    Q, k, v, y, sums, weights, masks = tape
+    B, T, H, D = y.shape
     K = k.shape[2]
-    scale = 1 / math.sqrt(D)
-    dq, dk, dv = np.empty(q.shape, q.dtype), np.zeros(k.shape, k.dtype), np.zeros(v.shape, v.dtype)
-    index = 0
-    for b in range(B):
-        k_b, v_t = k[b].transpose(1, 0, 2), v[b].transpose(1, 2, 0)  # K T D, K D T
-        dk_b, dv_b = dk[b].transpose(1, 0, 2), dv[b].transpose(1, 0, 2)
-        for start, stop in _blocks(T):
-            P = weights[index]
-            G = _stack(g[b, start:stop], K)
-            Y = _stack(y[b, start:stop], K)
-            Z = G @ v_t[:, :, :stop]  # forward: Y = P V, so A = G V^T
-            kept = P
-            if masks:
-                kept = P * masks[index]
-                Z *= masks[index]
-            dv_b[:, :stop] += kept.transpose(0, 2, 1) @ G  # forward: Y = P V, so dV = P^T G
-            Z -= np.einsum("krd,krd->kr", G, Y)[:, :, None]  # forward: P = softmax(S)
-            Z *= P
-            # forward: S = Q K^T / sqrt(D)
-            dq[b, start:stop] = _unstack(Z @ k_b[:, :stop], H)
-            dk_b[:, :stop] += Z.transpose(0, 2, 1) @ _stack(q[b, start:stop], K, scale)
-            index += 1
-    dq *= scale
+    dq, dk, dv = out or (np.empty(y.shape, y.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype))
+    keys, Vt = _by_heads(k, K), _by_heads(v, K).swapaxes(-1, -2)
+    dQ, dK, dV = _by_heads(dq, K), _by_heads(dk, K)[:, :, 0], _by_heads(dv, K)[:, :, 0]
+    start = memory.mark()
+    G = memory.empty(Q.shape, Q.dtype)
+    np.divide(_by_heads(g, K), sums, out=G)
+    delta = np.vecdot(G, _by_heads(y, K))[..., None]
+    # the last strip sees all keys and is written, the others are added
+    for i, (texts, rows, r) in reversed(list(enumerate(_pieces(B, T, T, H)))):
+        seen, E, G_rows = rows.stop, weights[i], G[texts, :, :, rows]
+        mark = memory.mark()
+        Z = memory.empty(E.shape, E.dtype)
+        np.matmul(G_rows, Vt[texts, ..., :seen], out=Z)  # forward: Y = P V, so A = G V^T
+        kept = E
+        if masks:
+            kept = E * masks[i]
+            Z *= masks[i]
+        Z -= delta[texts, :, :, rows]  # forward: P = softmax(S)
+        Z *= E
+        np.matmul(Z, keys[texts, ..., :seen, :], out=dQ[texts, :, :, rows])  # forward: S = Q K^T / sqrt(D)
+        _accumulate(kept, G_rows, dV[texts, :, :seen], seen == T, memory)  # forward: Y = P V, so dV = P^T G
+        _accumulate(Z, Q[texts, :, :, rows], dK[texts, :, :seen], seen == T, memory)
+        memory.release(mark)
+    dQ *= 1 / math.sqrt(D)
+    memory.release(start)
     return dq, dk, dv
 
 
-def _blocks(T: int) -> list[tuple[int, int]]:
-    return [(start, min(start + ROWS, T)) for start in range(0, T, ROWS)]
+def _accumulate(
+    P: Float[np.ndarray, "b K G r seen"],
+    x: Float[np.ndarray, "b K G r D"],
+    total: Float[np.ndarray, "b K seen D"],
+    first: bool,
+    memory: Memory,
+) -> None:
+    """Add P^T x, summed over the query heads that share a key head, to `total`, or write it there if it is the first."""
+    groups = P.shape[2]
+    if first and groups == 1:
+        np.matmul(P[:, :, 0].swapaxes(-1, -2), x[:, :, 0], out=total)
+        return
+    product = memory.empty(total.shape, total.dtype)
+    for i in range(groups):
+        out = total if first and i == 0 else product
+        np.matmul(P[:, :, i].swapaxes(-1, -2), x[:, :, i], out=out)
+        if out is product:
+            total += product
 
 
-def _stack(x: Float[np.ndarray, "rows H D"], K: int, scale: float = 1.0) -> Float[np.ndarray, "K stacked D"]:
-    """Stack the rows of the query heads that share a key head."""
-    rows, H, D = x.shape
-    grouped = x.reshape(rows, K, H // K, D).transpose(1, 2, 0, 3)
-    out = np.empty(grouped.shape, x.dtype)
-    np.multiply(grouped, x.dtype.type(scale), out=out)
-    return out.reshape(K, H // K * rows, D)
+def _by_heads(x: Float[np.ndarray, "B T H D"], K: int) -> Float[np.ndarray, "B K G T D"]:
+    """A view with the heads in front, those that share a key head together."""
+    B, T, H, D = x.shape
+    return x.reshape(B, T, K, H // K, D).transpose(0, 2, 3, 1, 4)
 
 
-def _unstack(x: Float[np.ndarray, "K stacked D"], H: int) -> Float[np.ndarray, "rows H D"]:
-    """The inverse of `_stack`."""
-    K, stacked, D = x.shape
-    return x.reshape(K, H // K, stacked * K // H, D).transpose(2, 0, 1, 3).reshape(-1, H, D)
+def _pieces(B: int, R: int, T: int, H: int) -> Iterator[tuple[slice, slice, int]]:
+    """Sequences and rows of each piece, and how many rows: strips of as many sequences as the cache holds."""
+    for start in range(0, R, ROWS):
+        stop = min(start + ROWS, R)
+        n = max(1, SCORES // (H * (stop - start) * (T - R + stop)))
+        for first in range(0, B, n):
+            yield slice(first, min(first + n, B)), slice(start, stop), stop - start
 
 
-def _mask(S: Float[np.ndarray, "K stacked seen"], rows: int) -> None:
-    """Forbid the future: of each block only the last `rows` columns reach past the diagonal."""
-    K, stacked, seen = S.shape
-    corner = S.reshape(K, stacked // rows, rows, seen)[..., seen - rows :]
-    corner += _future(rows, S.dtype)
+def _bounded(Q: Float[np.ndarray, "B K G R D"], k: Float[np.ndarray, "B T K D"]) -> bool:
+    """Whether no score can exceed `SAFE` in size, by Cauchy-Schwarz (`capstone.no-shift`)."""
+    longest = math.sqrt(float(np.vecdot(Q, Q).max()) * float(np.vecdot(k, k).max()))
+    return longest <= SAFE  # false for NaN
 
 
 @lru_cache

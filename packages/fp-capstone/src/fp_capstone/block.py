@@ -59,6 +59,7 @@ from fp_capstone.activations import gelu, gelu_backward, swiglu, swiglu_backward
 from fp_capstone.attention import AttentionTape, causal_attention, causal_attention_backward
 from fp_capstone.dropout import dropout_mask
 from fp_capstone.linear import linear, linear_backward
+from fp_capstone.memory import HEAP, Memory
 from fp_capstone.norms import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from fp_capstone.parameters import LayerArrays
 from fp_capstone.rotary import rotate, rotate_back
@@ -88,8 +89,7 @@ class BlockTape(NamedTuple):
     mask1: np.ndarray | None
     n2: np.ndarray
     norm2: NormTape
-    h: np.ndarray
-    bend: np.ndarray
+    slope: np.ndarray
     f: np.ndarray
     mask2: np.ndarray | None
 
@@ -102,14 +102,16 @@ def block(
     rng: np.random.Generator | None = None,
     past: Past | None = None,
     keep: bool = False,
-) -> tuple[Float[np.ndarray, "B T C"], BlockTape | None]:
+    memory: Memory = HEAP,
+) -> BlockTape | None:
     """
-    One block, (B1) then (B2).
+    One block, (B1) then (B2), on the stream itself.
 
     Parameters
     ----------
     x
-        The residual stream, shape `B T C`.
+        The residual stream, shape `B T C`, contiguous; overwritten with the stream after the block, since no backward
+        pass reads it.
     p
         The block's parameters.
     config
@@ -122,43 +124,49 @@ def block(
         Keys and values of earlier positions, in generation.
     keep
         Keep what the backward pass needs.
+    memory
+        Where the tape and scratch lie.
 
     Returns
     -------
-    x : ndarray
-        The stream after the block, shape `B T C`.
-    tape : BlockTape or None
+    BlockTape or None
         For `block_backward`.
     """
     B, T, C = x.shape
     H, K, D = config.n_heads, config.n_kv_heads, config.d_head
-    x = x.reshape(-1, C)
+    stream = x.reshape(-1, C)
+    start = memory.mark()
 
-    n1, tape1 = norm(x, p.norm1, p.norm1_bias, config.norm_eps)
-    qkv = linear(n1, p.qkv, p.qkv_bias).reshape(B, T, H + 2 * K, D)
+    n1, tape1 = norm(stream, p.norm1, p.norm1_bias, config.norm_eps, memory)
+    qkv = linear(n1, p.qkv, p.qkv_bias, memory).reshape(B, T, H + 2 * K, D)
     q, k, v = qkv[:, :, :H], qkv[:, :, H : H + K], qkv[:, :, H + K :]
     if rotary is not None:
-        q, k = rotate(q, *rotary), rotate(k, *rotary)
+        rotate(q, *rotary, out=q)
+        rotate(k, *rotary, out=k)
     if past is not None:
         k, v = past.extend(k, v)
     erased = 0.0 if config.is_llama else config.dropout
-    y, attention = causal_attention(q, k, v, erased, rng, keep)
-    branch = linear(y.reshape(-1, C), p.out, p.out_bias)
+    y, attention = causal_attention(q, k, v, erased, rng, keep, memory)
+    mark = memory.mark()
+    branch = linear(y.reshape(-1, C), p.out, p.out_bias, memory)
     mask1 = _erase(branch, config, rng)
-    branch += x  # (B1)
-    x = branch
+    stream += branch  # (B1)
+    memory.release(mark)
 
-    n2, tape2 = norm(x, p.norm2, p.norm2_bias, config.norm_eps)
-    h = linear(n2, p.up, p.up_bias)
-    f, bend = swiglu(h) if config.is_llama else gelu(h)
-    branch = linear(f, p.down, p.down_bias)
+    n2, tape2 = norm(stream, p.norm2, p.norm2_bias, config.norm_eps, memory)
+    h = linear(n2, p.up, p.up_bias, memory)
+    slope = h if keep else None  # the slope takes the place of what the bend has read
+    f = swiglu(h, slope, memory) if config.is_llama else gelu(h, slope, memory)
+    mark = memory.mark()
+    branch = linear(f, p.down, p.down_bias, memory)
     mask2 = _erase(branch, config, rng)
-    branch += x  # (B2)
+    stream += branch  # (B2)
+    memory.release(mark)
 
-    tape = None
     if keep and attention is not None:
-        tape = BlockTape(n1, tape1, attention, mask1, n2, tape2, h, bend, f, mask2)
-    return branch.reshape(B, T, C), tape
+        return BlockTape(n1, tape1, attention, mask1, n2, tape2, h, f, mask2)
+    memory.release(start)
+    return None
 
 
 def block_backward(
@@ -168,62 +176,68 @@ def block_backward(
     dp: LayerArrays,
     config: TransformerConfig,
     rotary: Rotary | None,
-) -> Float[np.ndarray, "B T C"]:
+    memory: Memory = HEAP,
+) -> None:
     """
     The backward pass of `block`, line by line from its end.
 
     Parameters
     ----------
     g
-        Gradient of the loss with respect to the stream after the block, shape `B T C`.
+        Gradient of the loss with respect to the stream after the block, shape `B T C`, contiguous; overwritten with the
+        gradient with respect to the stream before it.
     tape
-        From the forward pass.
+        From the forward pass; it is used up.
     p
         The block's parameters.
     dp
         Overwritten with their gradients.
     config, rotary
         As in the forward pass.
-
-    Returns
-    -------
-    ndarray
-        Gradient with respect to the stream before the block, shape `B T C`.
+    memory
+        Where scratch lies.
     """
     B, T, C = g.shape
     H, K, D = config.n_heads, config.n_kv_heads, config.d_head
-    g = g.reshape(-1, C)
+    dx = g.reshape(-1, C)
+    start = memory.mark()
 
     # forward: x'' = x' + mask2 * down(bend(up(norm2(x'))))
-    branch = g if tape.mask2 is None else g * tape.mask2
-    df = linear_backward(branch, tape.f, p.down, dp.down, dp.down_bias)
-    dh = swiglu_backward(df, tape.h, tape.bend) if config.is_llama else gelu_backward(df, tape.h, tape.bend)
-    dn2 = linear_backward(dh, tape.n2, p.up, dp.up, dp.up_bias)
-    dx = norm_backward(dn2, tape.norm2, p.norm2, dp.norm2, dp.norm2_bias)
-    dx += g  # the stream itself: `capstone.residual-backward`
-    g = dx
+    branch = dx if tape.mask2 is None else dx * tape.mask2
+    df = linear_backward(branch, tape.f, p.down, dp.down, dp.down_bias, memory)
+    backward = swiglu_backward if config.is_llama else gelu_backward
+    dh = backward(df, tape.slope, out=tape.slope)
+    dn2 = linear_backward(dh, tape.n2, p.up, dp.up, dp.up_bias, memory)
+    dx += norm_backward(dn2, tape.norm2, p.norm2, dp.norm2, dp.norm2_bias, memory)  # `capstone.residual-backward`
+    memory.release(start)
 
     # forward: x' = x + mask1 * out(attention(rotate(qkv(norm1(x)))))
-    branch = g if tape.mask1 is None else g * tape.mask1
-    dy = linear_backward(branch, tape.attention.y.reshape(-1, C), p.out, dp.out, dp.out_bias)
-    dq, dk, dv = causal_attention_backward(dy.reshape(B, T, H, D), tape.attention)
+    branch = dx if tape.mask1 is None else dx * tape.mask1
+    y = tape.attention.y
+    dy = linear_backward(branch, y.reshape(-1, C), p.out, dp.out, dp.out_bias, memory).reshape(B, T, H, D)
+    dqkv = memory.empty((B, T, H + 2 * K, D), dx.dtype)
+    dq, dk, dv = dqkv[:, :, :H], dqkv[:, :, H : H + K], dqkv[:, :, H + K :]
+    causal_attention_backward(dy, tape.attention, (dq, dk, dv), memory)
     if rotary is not None:
-        dq, dk = rotate_back(dq, *rotary), rotate_back(dk, *rotary)
-    dqkv = np.concatenate((dq, dk, dv), axis=2).reshape(-1, (H + 2 * K) * D)
-    dn1 = linear_backward(dqkv, tape.n1, p.qkv, dp.qkv, dp.qkv_bias)
-    dx = norm_backward(dn1, tape.norm1, p.norm1, dp.norm1, dp.norm1_bias)
-    dx += g
-    return dx.reshape(B, T, C)
+        rotate_back(dq, *rotary, out=dq)
+        rotate_back(dk, *rotary, out=dk)
+    dn1 = linear_backward(dqkv.reshape(B * T, -1), tape.n1, p.qkv, dp.qkv, dp.qkv_bias, memory)
+    dx += norm_backward(dn1, tape.norm1, p.norm1, dp.norm1, dp.norm1_bias, memory)
+    memory.release(start)
 
 
 def norm(
-    x: Float[np.ndarray, "N C"], gain: Float[np.ndarray, " C"], bias: Float[np.ndarray, " C"] | None, eps: float
+    x: Float[np.ndarray, "N C"],
+    gain: Float[np.ndarray, " C"],
+    bias: Float[np.ndarray, " C"] | None,
+    eps: float,
+    memory: Memory = HEAP,
 ) -> tuple[Float[np.ndarray, "N C"], NormTape]:
     """LayerNorm where there is a bias, RMSNorm where there is none; the output, and what its backward pass needs."""
     if bias is None:
-        y, xhat, r = rms_norm(x, gain, eps)
+        y, xhat, r = rms_norm(x, gain, eps, memory)
     else:
-        y, xhat, r = layer_norm(x, gain, bias, eps)
+        y, xhat, r = layer_norm(x, gain, bias, eps, memory)
     return y, (xhat, r)
 
 
@@ -233,12 +247,13 @@ def norm_backward(
     gain: Float[np.ndarray, " C"],
     dgain: Float[np.ndarray, " C"],
     dbias: Float[np.ndarray, " C"] | None,
+    memory: Memory = HEAP,
 ) -> Float[np.ndarray, "N C"]:
     """The backward pass of `norm`: overwrites `dgain` and `dbias`, returns the gradient of `x`."""
     xhat, r = tape
     if dbias is None:
-        return rms_norm_backward(g, xhat, r, gain, dgain)
-    return layer_norm_backward(g, xhat, r, gain, dgain, dbias)
+        return rms_norm_backward(g, xhat, r, gain, dgain, memory)
+    return layer_norm_backward(g, xhat, r, gain, dgain, dbias, memory)
 
 
 def _erase(

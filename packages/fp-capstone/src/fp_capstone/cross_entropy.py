@@ -41,6 +41,8 @@ The logits are the largest array of a training step once $V$ is large, so the gr
 import numpy as np
 from jaxtyping import Float, Int
 
+from fp_capstone.linear import ones
+
 __all__ = ["token_losses", "cross_entropy_with_gradient"]
 
 
@@ -71,7 +73,7 @@ def token_losses(z: Float[np.ndarray, "N V"], y: Int[np.ndarray, " N"]) -> Float
 
 
 def cross_entropy_with_gradient(
-    z: Float[np.ndarray, "N V"], y: Int[np.ndarray, " N"]
+    z: Float[np.ndarray, "N V"], y: Int[np.ndarray, " N"], n_total: int | None = None
 ) -> tuple[float, Float[np.ndarray, "N V"]]:
     """
     Mean loss in nats per token, and its gradient (`capstone.cross-entropy-backward`) in the memory of `z`.
@@ -82,30 +84,33 @@ def cross_entropy_with_gradient(
         Logits, shape `N V`; overwritten.
     y
         The tokens that came, each in `[0, V)`.
+    n_total
+        What sums are divided by, if these are `N` of more tokens whose mean is wanted; `N` if not given.
 
     Returns
     -------
     loss : float
-        Mean of (C1).
+        The sum of (C1) over the tokens, divided by `n_total`.
     dz : ndarray
-        The array `z`, which now holds `(p - onehot(y)) / N`.
+        The array `z`, which now holds `(p - onehot(y)) / n_total`.
 
     Examples
     --------
     >>> cross_entropy_with_gradient(np.zeros((1, 2)), np.array([0]))[1]
     array([[-0.5,  0.5]])
     """
-    N = len(y)
-    rows = np.arange(N)
+    N, V = z.shape
+    n_total = N if n_total is None else n_total
+    flat, at_y = z.reshape(-1), np.arange(0, N * V, V) + y
 
     # forward: l = log sum_j exp(z_j) - z_y
     z -= z.max(axis=1, keepdims=True)
-    z_y = z[rows, y]
+    z_y = flat[at_y]
     np.exp(z, out=z)
-    total = z.sum(axis=1, keepdims=True)
-    loss = float(np.mean(np.log(total[:, 0]) - z_y, dtype=np.float64))
+    total = np.matmul(z, ones(V, z.dtype))
+    loss = float(np.sum(np.log(total) - z_y, dtype=np.float64)) / n_total
 
-    # backward: dl/dz = p - [i = y], averaged over the N tokens
-    z *= 1 / (N * total)
-    z[rows, y] -= z.dtype.type(1 / N)
+    # backward: dl/dz = p - [i = y]
+    z *= (1 / (n_total * total))[:, None]
+    flat[at_y] -= z.dtype.type(1 / n_total)
     return loss, z

@@ -38,10 +38,14 @@ operations, in whatever order the threads arrive, which is one of the reasons wh
 import numpy as np
 from jaxtyping import Float, Int
 
+from fp_capstone.memory import HEAP, Memory
+
 __all__ = ["embedding", "embedding_backward"]
 
 
-def embedding(ids: Int[np.ndarray, " N"], E: Float[np.ndarray, "V C"]) -> Float[np.ndarray, "N C"]:
+def embedding(
+    ids: Int[np.ndarray, " N"], E: Float[np.ndarray, "V C"], memory: Memory = HEAP
+) -> Float[np.ndarray, "N C"]:
     """
     Look up a row for each id (E1).
 
@@ -51,6 +55,8 @@ def embedding(ids: Int[np.ndarray, " N"], E: Float[np.ndarray, "V C"]) -> Float[
         Token ids, each in `[0, V)`.
     E
         The table, shape `V C`.
+    memory
+        Where the result lies.
 
     Returns
     -------
@@ -64,7 +70,9 @@ def embedding(ids: Int[np.ndarray, " N"], E: Float[np.ndarray, "V C"]) -> Float[
            [1., 2.],
            [3., 4.]])
     """
-    return E[ids]
+    y = memory.empty((len(ids), E.shape[1]), E.dtype)
+    np.take(E, ids, axis=0, out=y, mode="clip")  # the ids lie in [0, V): nothing is clipped, and nothing buffered
+    return y
 
 
 def embedding_backward(g: Float[np.ndarray, "N C"], ids: Int[np.ndarray, " N"], dE: Float[np.ndarray, "V C"]) -> None:

@@ -54,14 +54,21 @@ GPT-2's files keep $W$, of shape (in, out). The model stores what the files stor
 functions below: BLAS reads either order at full speed, so nothing is copied.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["linear", "linear_backward"]
+from fp_capstone.memory import HEAP, Memory
+
+__all__ = ["linear", "linear_backward", "column_sums", "ones"]
 
 
 def linear(
-    x: Float[np.ndarray, "N I"], W: Float[np.ndarray, "I O"], b: Float[np.ndarray, " O"] | None = None
+    x: Float[np.ndarray, "N I"],
+    W: Float[np.ndarray, "I O"],
+    b: Float[np.ndarray, " O"] | None = None,
+    memory: Memory = HEAP,
 ) -> Float[np.ndarray, "N O"]:
     """
     Apply the linear map (L1) to every row.
@@ -74,6 +81,8 @@ def linear(
         Weights, shape `I O`; a transposed view will do.
     b
         Bias, shape `O`, or None.
+    memory
+        Where the result lies.
 
     Returns
     -------
@@ -85,7 +94,7 @@ def linear(
     >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]), np.array([5.0]))
     array([[16.]])
     """
-    y = x @ W
+    y = np.matmul(x, W, out=memory.empty((x.shape[0], W.shape[1]), x.dtype))
     if b is not None:
         y += b
     return y
@@ -97,6 +106,7 @@ def linear_backward(
     W: Float[np.ndarray, "I O"],
     dW: Float[np.ndarray, "I O"],
     db: Float[np.ndarray, " O"] | None = None,
+    memory: Memory = HEAP,
 ) -> Float[np.ndarray, "N I"]:
     """
     Gradients (L2) of the linear map.
@@ -109,6 +119,8 @@ def linear_backward(
         What the forward pass was given.
     dW, db
         Overwritten with the gradients of the weights and of the bias.
+    memory
+        Where the result lies.
 
     Returns
     -------
@@ -117,5 +129,24 @@ def linear_backward(
     """
     np.matmul(x.T, g, out=dW)  # forward: Y = X W, so dW = X^T G
     if db is not None:
-        np.sum(g, axis=0, out=db)  # forward: + b on every row
-    return g @ W.T  # forward: Y = X W, so dX = G W^T
+        column_sums(g, out=db)  # forward: + b on every row
+    return np.matmul(g, W.T, out=memory.empty(x.shape, x.dtype))  # forward: Y = X W, so dX = G W^T
+
+
+def column_sums(g: Float[np.ndarray, "N O"], out: Float[np.ndarray, " O"]) -> None:
+    """
+    The sum over all rows, as the product with a row of ones: BLAS adds several times faster than `numpy.sum`.
+
+    Examples
+    --------
+    >>> column_sums(np.array([[1.0, 2.0], [3.0, 4.0]]), out=(total := np.empty(2)))
+    >>> total
+    array([4., 6.])
+    """
+    np.matmul(ones(len(g), g.dtype), g, out=out)
+
+
+@lru_cache(maxsize=64)
+def ones(n: int, dtype: np.dtype) -> Float[np.ndarray, " n"]:
+    """A vector of ones, made once for each length and type; only to be read."""
+    return np.ones(n, dtype)

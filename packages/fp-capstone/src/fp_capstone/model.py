@@ -76,8 +76,10 @@ from fp_capstone.cross_entropy import cross_entropy_with_gradient, token_losses
 from fp_capstone.dropout import dropout_mask
 from fp_capstone.embedding import embedding, embedding_backward
 from fp_capstone.generation import Cache, generate
-from fp_capstone.linear import linear, linear_backward
+from fp_capstone.linear import column_sums, linear, linear_backward
+from fp_capstone.memory import HEAP, Memory
 from fp_capstone.parameters import Parameters
+from fp_capstone.recomputation import Recomputed
 from fp_capstone.rotary import rotary_tables
 from fp_transformer.checkpoint import load_model, save_model
 from fp_transformer.config import TransformerConfig
@@ -161,8 +163,12 @@ class Model:
             If an id lies outside the vocabulary, or there are no positions, or too many.
         """
         B, T = self._check(ids, cache.length if cache is not None else 0)
-        top, _ = self._stream(ids, None, cache, keep=False)
-        n, _ = norm(top.reshape(B * T, -1), self._p.norm, self._p.norm_bias, self.config.norm_eps)
+        start = cache.length if cache is not None else 0
+        x, _ = self._embed(ids, start, None, HEAP)
+        rotary = self._rows(start, T)
+        for i, layer in enumerate(self._p.layers):
+            block(x, layer, self.config, rotary, past=cache.layers[i] if cache is not None else None)
+        n, _ = norm(x.reshape(B * T, -1), self._p.norm, self._p.norm_bias, self.config.norm_eps)
         return linear(n, self._p.output.T).reshape(B, T, -1)
 
     def token_losses(self, ids: Int[np.ndarray, "B T"], targets: Int[np.ndarray, "B T"]) -> Float[np.ndarray, "B T"]:
@@ -198,6 +204,9 @@ class Model:
         targets: Int[np.ndarray, "B T"],
         rng: np.random.Generator | None = None,
         out: Parameters | None = None,
+        memory: Memory = HEAP,
+        n_total: int | None = None,
+        recompute: bool = False,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """
         Mean loss (M4) and its gradient with respect to every parameter.
@@ -210,6 +219,13 @@ class Model:
             Source of dropout's randomness; without it nothing is erased.
         out
             Where the gradients go; new memory if not given.
+        memory
+            Where everything lies that the step forgets. An arena must be empty, and is empty again afterwards.
+        n_total
+            What the sums over tokens are divided by, if these are some of more tokens; their number if not given.
+        recompute
+            Keep only the stream in front of each block, and compute the block again when its backward pass needs it
+            (`fp_capstone.recomputation`): less memory, more time, the same numbers.
 
         Returns
         -------
@@ -227,31 +243,43 @@ class Model:
         p, config = self._p, self.config
         dp = Parameters(config, self.dtype) if out is None else out
 
+        N, C = B * T, config.d_model
+        rotary = self._rows(0, T)
+
         # forward
         erase = rng if config.dropout > 0 else None
-        tapes: list[BlockTape | None] = []
-        top, mask = self._stream(ids, erase, None, keep=True, tapes=tapes)
-        n, norm_tape = norm(top.reshape(B * T, -1), p.norm, p.norm_bias, config.norm_eps)
-        z = linear(n, p.output.T)
-        loss, dz = cross_entropy_with_gradient(z, targets.reshape(-1))
+        x, mask = self._embed(ids, 0, erase, memory)
+        kept: list[BlockTape | Recomputed | None] = []
+        for layer in p.layers:
+            if recompute:
+                kept.append(Recomputed.before(x, erase, memory))
+                block(x, layer, config, rotary, erase, memory=memory)
+            else:
+                kept.append(block(x, layer, config, rotary, erase, keep=True, memory=memory))
+        n, norm_tape = norm(x.reshape(N, C), p.norm, p.norm_bias, config.norm_eps, memory)
+        z = linear(n, p.output.T, memory=memory)
+        loss, dz = cross_entropy_with_gradient(z, targets.reshape(-1), n_total)
 
         # backward, from the last line to the first
-        dn = linear_backward(dz, n, p.output.T, dp.output.T)  # (M3)
-        dx = norm_backward(dn, norm_tape, p.norm, dp.norm, dp.norm_bias).reshape(B, T, -1)
-        rotary = self._rows(0, T)
+        dn = linear_backward(dz, n, p.output.T, dp.output.T, memory=memory)  # (M3)
+        dx = norm_backward(dn, norm_tape, p.norm, dp.norm, dp.norm_bias, memory).reshape(B, T, C)
         for layer, dlayer in zip(reversed(p.layers), reversed(dp.layers), strict=True):  # (M2)
-            tape = tapes.pop()  # its memory is free as soon as its block is done
+            mark, tape = memory.mark(), kept.pop()
+            if isinstance(tape, Recomputed):
+                tape = block(tape.x, layer, config, rotary, tape.rng, keep=True, memory=memory)
             assert tape is not None
-            dx = block_backward(dx, tape, layer, dlayer, config, rotary)
+            block_backward(dx, tape, layer, dlayer, config, rotary, memory)
+            memory.release(mark)
         if mask is not None:
             dx *= mask
         if dp.positions is not None:
-            dp.positions[:T] = dx.sum(axis=0)  # (M1)
+            column_sums(dx.reshape(B, T * C), out=dp.positions[:T].reshape(-1))  # (M1)
             dp.positions[T:] = 0
         if not config.tied:
             dp.embedding[:] = 0
         # tied: the output's gradient is already there, and this one is added to it (`capstone.tied-gradient`)
-        embedding_backward(dx.reshape(B * T, -1), ids.reshape(-1), dp.embedding)
+        embedding_backward(dx.reshape(N, C), ids.reshape(-1), dp.embedding)
+        memory.release(0)
         return loss, dp.named
 
     def generate(
@@ -313,30 +341,18 @@ class Model:
             array[:] = arrays[name]
         return model
 
-    def _stream(
-        self,
-        ids: Int[np.ndarray, "B T"],
-        rng: np.random.Generator | None,
-        cache: Cache | None,
-        keep: bool,
-        tapes: list[BlockTape | None] | None = None,
+    def _embed(
+        self, ids: Int[np.ndarray, "B T"], start: int, rng: np.random.Generator | None, memory: Memory
     ) -> tuple[Float[np.ndarray, "B T C"], Float[np.ndarray, "B T C"] | None]:
-        """The residual stream after the last block, (M1) and (M2), and the mask of the embedding's dropout."""
+        """The residual stream before the first block (M1), and the mask of its dropout."""
         B, T = ids.shape
-        p, start = self._p, cache.length if cache is not None else 0
-        x = embedding(ids.reshape(-1), p.embedding).reshape(B, T, -1)
-        if p.positions is not None:
-            x += p.positions[start : start + T]
-        mask = None
-        if rng is not None and self.config.dropout > 0:
-            mask = dropout_mask(x.shape, self.config.dropout, rng, x.dtype)
-            x *= mask
-        rotary = self._rows(start, T)
-        for i, layer in enumerate(p.layers):
-            past = cache.layers[i] if cache is not None else None
-            x, tape = block(x, layer, self.config, rotary, rng, past, keep)
-            if tapes is not None:
-                tapes.append(tape)
+        x = embedding(ids.reshape(-1), self._p.embedding, memory).reshape(B, T, -1)
+        if self._p.positions is not None:
+            x += self._p.positions[start : start + T]
+        if rng is None:
+            return x, None
+        mask = dropout_mask(x.shape, self.config.dropout, rng, x.dtype)
+        x *= mask
         return x, mask
 
     def _rows(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray] | None:

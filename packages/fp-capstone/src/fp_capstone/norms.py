@@ -99,11 +99,14 @@ zero. What is saved for the backward pass is $\hat x$ and $r$, one array and one
 import numpy as np
 from jaxtyping import Float
 
+from fp_capstone.linear import column_sums, ones
+from fp_capstone.memory import HEAP, Memory
+
 __all__ = ["rms_norm", "rms_norm_backward", "layer_norm", "layer_norm_backward"]
 
 
 def rms_norm(
-    x: Float[np.ndarray, "N C"], gain: Float[np.ndarray, " C"], eps: float
+    x: Float[np.ndarray, "N C"], gain: Float[np.ndarray, " C"], eps: float, memory: Memory = HEAP
 ) -> tuple[Float[np.ndarray, "N C"], Float[np.ndarray, "N C"], Float[np.ndarray, "N 1"]]:
     """
     Normalise every row by its root mean square (N1).
@@ -116,6 +119,8 @@ def rms_norm(
         Learned scale, shape `C`.
     eps
         Added to the mean square.
+    memory
+        Where the results lie.
 
     Returns
     -------
@@ -130,9 +135,12 @@ def rms_norm(
     >>> y
     array([[ 1.2, -1.6,  0. ,  0. ]])
     """
-    r = _reciprocal_rms(x, eps)
-    xhat = x * r
-    return xhat * gain, xhat, r
+    y, xhat, r = _results(x, memory)
+    for rows in _pieces(x):
+        _reciprocal_rms(x[rows], eps, r[rows])
+        np.multiply(x[rows], r[rows], out=xhat[rows])
+        np.multiply(xhat[rows], gain, out=y[rows])
+    return y, xhat, r
 
 
 def rms_norm_backward(
@@ -141,6 +149,7 @@ def rms_norm_backward(
     r: Float[np.ndarray, "N 1"],
     gain: Float[np.ndarray, " C"],
     dgain: Float[np.ndarray, " C"],
+    memory: Memory = HEAP,
 ) -> Float[np.ndarray, "N C"]:
     """
     Gradients (N2) of RMSNorm.
@@ -153,24 +162,23 @@ def rms_norm_backward(
         From the forward pass.
     dgain
         Overwritten with the gradient of the gain.
+    memory
+        Where the result lies.
 
     Returns
     -------
     ndarray
         Gradient with respect to `x`, shape `N C`.
     """
-    C = xhat.shape[1]
-    np.einsum("nc,nc->c", g, xhat, out=dgain)  # forward: y = gain * xhat, the gain shared by all rows
-    dx = g * gain  # h
-    along = np.einsum("nc,nc->n", dx, xhat)[:, None]  # sum_c h_c xhat_c
-    along /= C
-    dx -= xhat * along  # forward: xhat = r x, and r depends on the whole row
-    dx *= r
-    return dx
+    return _backward(g, xhat, r, gain, dgain, False, memory)
 
 
 def layer_norm(
-    x: Float[np.ndarray, "N C"], gain: Float[np.ndarray, " C"], bias: Float[np.ndarray, " C"], eps: float
+    x: Float[np.ndarray, "N C"],
+    gain: Float[np.ndarray, " C"],
+    bias: Float[np.ndarray, " C"],
+    eps: float,
+    memory: Memory = HEAP,
 ) -> tuple[Float[np.ndarray, "N C"], Float[np.ndarray, "N C"], Float[np.ndarray, "N 1"]]:
     """
     Centre every row and normalise it by its standard deviation (N4).
@@ -183,6 +191,8 @@ def layer_norm(
         Learned scale and shift, shape `C`.
     eps
         Added to the variance.
+    memory
+        Where the results lie.
 
     Returns
     -------
@@ -197,12 +207,16 @@ def layer_norm(
     >>> y
     array([[-1.,  1.]])
     """
-    z = x - x.mean(axis=1, keepdims=True)
-    r = _reciprocal_rms(z, eps)
-    z *= r  # z is now xhat
-    y = z * gain
-    y += bias
-    return y, z, r
+    y, xhat, r = _results(x, memory)
+    average = np.full(x.shape[1], 1 / x.shape[1], x.dtype)
+    for rows in _pieces(x):
+        z = xhat[rows]
+        np.subtract(x[rows], (x[rows] @ average)[:, None], out=z)
+        _reciprocal_rms(z, eps, r[rows])
+        z *= r[rows]  # z is now xhat
+        np.multiply(z, gain, out=y[rows])
+        y[rows] += bias
+    return y, xhat, r
 
 
 def layer_norm_backward(
@@ -212,6 +226,7 @@ def layer_norm_backward(
     gain: Float[np.ndarray, " C"],
     dgain: Float[np.ndarray, " C"],
     dbias: Float[np.ndarray, " C"],
+    memory: Memory = HEAP,
 ) -> Float[np.ndarray, "N C"]:
     """
     Gradients (N5) of LayerNorm: those of RMSNorm on the centred row, then the centring's.
@@ -224,21 +239,66 @@ def layer_norm_backward(
         From the forward pass.
     dgain, dbias
         Overwritten with the gradients of the gain and of the bias.
+    memory
+        Where the result lies.
 
     Returns
     -------
     ndarray
         Gradient with respect to `x`, shape `N C`.
     """
-    np.sum(g, axis=0, out=dbias)  # forward: + bias on every row
-    dz = rms_norm_backward(g, xhat, r, gain, dgain)
-    dz -= dz.mean(axis=1, keepdims=True)  # forward: z = x - mean(x)
-    return dz
+    column_sums(g, out=dbias)  # forward: + bias on every row
+    return _backward(g, xhat, r, gain, dgain, True, memory)
 
 
-def _reciprocal_rms(x: Float[np.ndarray, "N C"], eps: float) -> Float[np.ndarray, "N 1"]:
-    mean_square = np.einsum("nc,nc->n", x, x)[:, None]
-    mean_square /= x.shape[1]
-    mean_square += eps
-    np.sqrt(mean_square, out=mean_square)
-    return np.reciprocal(mean_square, out=mean_square)
+def _backward(
+    g: Float[np.ndarray, "N C"],
+    xhat: Float[np.ndarray, "N C"],
+    r: Float[np.ndarray, "N 1"],
+    gain: Float[np.ndarray, " C"],
+    dgain: Float[np.ndarray, " C"],
+    centred: bool,
+    memory: Memory,
+) -> Float[np.ndarray, "N C"]:
+    """(N2), and with `centred` (N5). Sums over a row of h = g gain are products with the vector `gain / C`."""
+    dx = memory.empty(g.shape, g.dtype)
+    mark = memory.mark()
+    pieces = _pieces(g)
+    scratch = memory.empty(g[pieces[0]].shape, g.dtype)
+    share = gain / len(gain)
+    dgain[:] = 0
+    for rows in pieces:
+        g_rows, xhat_rows, dx_rows = g[rows], xhat[rows], dx[rows]
+        p = np.multiply(g_rows, xhat_rows, out=scratch[: len(g_rows)])
+        dgain += np.matmul(ones(len(p), p.dtype), p)  # forward: y = gain * xhat, the gain shared by all rows
+        along = (p @ share)[:, None]  # 1/C sum_c h_c xhat_c
+        np.multiply(xhat_rows, along, out=p)  # forward: xhat = r z, and r depends on the whole row
+        if centred:
+            p += (g_rows @ share)[:, None]  # forward: z = x - mean(x)
+        np.multiply(g_rows, gain, out=dx_rows)  # h
+        dx_rows -= p
+        dx_rows *= r[rows]
+    memory.release(mark)
+    return dx
+
+
+PIECE = 2**16  # numbers: a few arrays of as many fit into a core's cache
+
+
+def _pieces(x: Float[np.ndarray, "N C"]) -> list[slice]:
+    """Rows that are worked on together, while they lie in the cache."""
+    n = max(1, PIECE // x.shape[1])
+    return [slice(first, first + n) for first in range(0, len(x), n)]
+
+
+def _results(x: Float[np.ndarray, "N C"], memory: Memory) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    N = len(x)
+    return memory.empty(x.shape, x.dtype), memory.empty(x.shape, x.dtype), memory.empty((N, 1), x.dtype)
+
+
+def _reciprocal_rms(x: Float[np.ndarray, "N C"], eps: float, r: Float[np.ndarray, "N 1"]) -> None:
+    np.vecdot(x, x, out=r[:, 0])
+    r /= x.shape[1]
+    r += eps
+    np.sqrt(r, out=r)
+    np.reciprocal(r, out=r)

@@ -34,6 +34,7 @@ import numpy as np
 from jaxtyping import Int
 from threadpoolctl import ThreadpoolController
 
+from fp_capstone.memory import Arena
 from fp_capstone.model import Model
 from fp_capstone.parameters import Parameters
 
@@ -77,6 +78,7 @@ class ThreadedGradients:
             raise ValueError(f"n_threads must be at least 1, got {n_threads}")
         self._model = model
         self._grads = [Parameters(model.config, model.dtype) for _ in range(n_threads)]
+        self._arenas = [Arena() for _ in range(n_threads)]
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
         self._blas = ThreadpoolController()
 
@@ -102,21 +104,28 @@ class ThreadedGradients:
             Gradients under the parameters' names, in memory that the next call reuses.
         """
         if self._pool is None:
-            return self._model.loss_and_grads(ids, targets, rng, self._grads[0])
+            return self._share(0, ids, targets, rng, ids.size)
         work = ids.size * self._model.config.n_parameters
         n_shares = max(1, min(len(self._grads), len(ids), work // WORTHWHILE))
         rngs = (
             [None] * n_shares if rng is None else [np.random.default_rng(s) for s in rng.integers(2**63, size=n_shares)]
         )
-        parts = np.array_split(ids, n_shares)
-        shares = zip(parts, np.array_split(targets, n_shares), rngs, self._grads, strict=False)
+        shares = zip(np.array_split(ids, n_shares), np.array_split(targets, n_shares), rngs, strict=True)
         with self._blas.limit(limits=1, user_api="blas"):
-            futures = [self._pool.submit(self._model.loss_and_grads, *share) for share in shares]
-            losses = [future.result()[0] for future in futures]
-        weights = [len(part) / len(ids) for part in parts]
-        total = self._grads[0].flat
-        total *= total.dtype.type(weights[0])
-        for weight, grads in zip(weights[1:], self._grads[1:], strict=False):
-            grads.flat *= total.dtype.type(weight)
-            total += grads.flat
-        return sum(w * loss for w, loss in zip(weights, losses, strict=True)), self._grads[0].named
+            if n_shares == 1:
+                return self._share(0, *next(shares), ids.size)
+            losses = self._all([(self._share, i, *share, ids.size) for i, share in enumerate(shares)])
+            self._all([(self._add, i, n_shares) for i in range(n_shares)])
+        return sum(loss for loss, _ in losses), self._grads[0].named
+
+    def _all(self, calls):
+        return [future.result() for future in [self._pool.submit(*call) for call in calls]]
+
+    def _share(self, i, ids, targets, rng, n_total):
+        return self._model.loss_and_grads(ids, targets, rng, self._grads[i], self._arenas[i], n_total)
+
+    def _add(self, i, n):
+        """Add up the shares' gradients in the i-th of n parts."""
+        total = np.array_split(self._grads[0].flat, n)[i]
+        for grads in self._grads[1:n]:
+            total += np.array_split(grads.flat, n)[i]

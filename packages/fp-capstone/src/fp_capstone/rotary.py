@@ -90,7 +90,10 @@ def rotary_tables(
 
 
 def rotate(
-    x: Float[np.ndarray, "B T H D"], cos: Float[np.ndarray, "T half"], sin: Float[np.ndarray, "T half"]
+    x: Float[np.ndarray, "B T H D"],
+    cos: Float[np.ndarray, "T half"],
+    sin: Float[np.ndarray, "T half"],
+    out: Float[np.ndarray, "B T H D"] | None = None,
 ) -> Float[np.ndarray, "B T H D"]:
     """
     Turn every head of every position (R1).
@@ -101,11 +104,13 @@ def rotate(
         Queries or keys, shape `B T H D`; a view will do.
     cos, sin
         The tables' rows for these positions, shape `T D/2`.
+    out
+        Where the result lies; it may be `x`. New memory if not given.
 
     Returns
     -------
     ndarray
-        The turned vectors, contiguous, shape `B T H D`.
+        The turned vectors, shape `B T H D`.
 
     Examples
     --------
@@ -116,17 +121,24 @@ def rotate(
     """
     half = x.shape[-1] // 2
     c, s = cos[:, None, :], sin[:, None, :]
-    x1, x2 = x[..., :half], x[..., half:]
-    y = np.empty(x.shape, x.dtype)
-    np.multiply(x1, c, out=y[..., :half])
-    y[..., :half] -= x2 * s
-    np.multiply(x2, c, out=y[..., half:])
-    y[..., half:] += x1 * s
+    y = np.empty(x.shape, x.dtype) if out is None else out
+    for sequence, turned in zip(x, y, strict=True):  # one at a time, in the cache
+        x1, x2 = sequence[..., :half], sequence[..., half:]
+        crossed = x2 * s
+        first = x1 * c
+        first -= crossed
+        np.multiply(x1, s, out=crossed)
+        np.multiply(x2, c, out=turned[..., half:])
+        turned[..., half:] += crossed
+        turned[..., :half] = first
     return y
 
 
 def rotate_back(
-    g: Float[np.ndarray, "B T H D"], cos: Float[np.ndarray, "T half"], sin: Float[np.ndarray, "T half"]
+    g: Float[np.ndarray, "B T H D"],
+    cos: Float[np.ndarray, "T half"],
+    sin: Float[np.ndarray, "T half"],
+    out: Float[np.ndarray, "B T H D"] | None = None,
 ) -> Float[np.ndarray, "B T H D"]:
     """
     The backward pass of `rotate`: the same turn by the opposite angle (`capstone.rope-backward`).
@@ -137,10 +149,12 @@ def rotate_back(
         Gradient of the loss with respect to the turned vectors, shape `B T H D`.
     cos, sin
         What the forward pass was given.
+    out
+        Where the result lies; it may be `g`. New memory if not given.
 
     Returns
     -------
     ndarray
         Gradient with respect to the vectors before the turn, shape `B T H D`.
     """
-    return rotate(g, cos, -sin)
+    return rotate(g, cos, -sin, out)

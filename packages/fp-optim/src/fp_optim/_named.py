@@ -98,6 +98,25 @@ def pieces(*arrays: np.ndarray, size: int = CHUNK, first: int = 0, every: int = 
         yield tuple(array[start : start + size] for array in flat)
 
 
+def joined(arrays: list[np.ndarray]) -> np.ndarray | None:
+    """One flat view of arrays that lie side by side in one buffer, in this order; None if they do not."""
+    first, *others = arrays
+    if not others:
+        return first.reshape(-1)
+    base = first.base
+    if not isinstance(base, np.ndarray) or not base.flags.c_contiguous or base.dtype != first.dtype:
+        return None
+    end = first.__array_interface__["data"][0]
+    start = (end - base.__array_interface__["data"][0]) // base.itemsize
+    for array in arrays:
+        if array.base is not base or array.dtype != base.dtype or not array.flags.c_contiguous:
+            return None
+        if array.__array_interface__["data"][0] != end:
+            return None
+        end += array.nbytes
+    return base.reshape(-1)[start : start + sum(array.size for array in arrays)]
+
+
 def copy_state(expected: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
     """Copy a loaded state into the arrays of an optimizer, after checking that it is one of its own."""
     problems = [f"missing: {name}" for name in expected if name not in state]

@@ -55,6 +55,11 @@ itself. $\blacksquare$
 The proof asks for no order. With `threads`, several of them take different pieces at the same time: NumPy lets go of
 the interpreter's lock inside an operation. Pieces are larger then, so that there are fewer operations to take it for.
 
+A small model has pieces that are far smaller than a cache, and then the calls are what a step costs: ten for each
+array. But a rule does not ask where one array ends. Parameters that lie side by side in memory, with the same settings,
+are moved as one array if their gradients lie side by side too, as in a model that keeps all its parameters in one
+buffer and all its gradients in another. Only the decay beside the rule is done array by array.
+
 Muon mixes the numbers of a matrix and is not of this kind; the threads of its matrix products are those of BLAS.
 
 ## In practice
@@ -66,7 +71,7 @@ a schedule is a function whose value is handed to `step`.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -78,7 +83,7 @@ from fp_optim._named import (
     check_parameters,
     check_rate,
     copy_state,
-    pieces,
+    joined,
 )
 
 __all__ = ["Optimizer", "SGD", "is_matrix"]  # the order of the page
@@ -96,6 +101,24 @@ Decay = Callable[[str, np.ndarray], bool]
 def is_matrix(name: str, array: np.ndarray) -> bool:
     """The default choice of what decays: arrays with two axes or more, whatever their name."""
     return array.ndim >= 2
+
+
+class _Span(NamedTuple):
+    """Parameters side by side, moved as one: their numbers, state and common settings."""
+
+    names: tuple[str, ...]
+    numbers: np.ndarray
+    state: tuple[np.ndarray, ...]
+    options: dict[str, Any]
+    lr_scale: float
+    penalty: float
+    decays: tuple[tuple[int, int, float], ...]  # of which numbers, and how strong: beside the rule
+
+    def part(self, name: str, place: slice) -> "_Span":
+        """One of the parameters by itself."""
+        decays = tuple((0, place.stop - place.start, d) for start, _, d in self.decays if start == place.start)
+        state = tuple(array[place] for array in self.state)
+        return self._replace(names=(name,), numbers=self.numbers[place], state=state, decays=decays)
 
 
 class Optimizer:
@@ -170,9 +193,9 @@ class Optimizer:
             if "weight_decay" not in own and not (decay or is_matrix)(name, array):
                 mine["weight_decay"] = 0.0
             self.options[name] = mine
-        self.state: dict[str, dict[str, np.ndarray]] = {
-            key: {name: np.zeros_like(array) for name, array in parameters.items()} for key in self.STATE
-        }
+        self.state: dict[str, dict[str, np.ndarray]] = {key: {} for key in self.STATE}
+        self._spans = [self._span(names) for names in self._neighbours()]
+        self._known: tuple[list[np.ndarray], list[tuple[_Span, np.ndarray]]] = ([], [])
         self.threads = max(1, min(threads, sum(array.size for array in parameters.values()) // WORTHWHILE))
         self._size = SHARED if self.threads > 1 else CHUNK
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
@@ -231,40 +254,103 @@ class Optimizer:
             Nothing has changed then.
         """
         lr = self._begin(grads, lr)
+        shares = self._shares(grads)
         if self._pool is None:
-            self._move(grads, lr, 0)
+            self._move(shares, lr, 0)
             return
         # in copies of the caller's context, where NumPy keeps what is to become of an overflow
-        work = [self._pool.submit(copy_context().run, self._move, grads, lr, i) for i in range(1, self.threads)]
+        work = [self._pool.submit(copy_context().run, self._move, shares, lr, i) for i in range(1, self.threads)]
         try:
-            self._move(grads, lr, 0)
+            self._move(shares, lr, 0)
         finally:
             wait(work)
         for share in work:
             share.result()
 
-    def _move(self, grads: Mapping[str, Array], lr: float, thread: int) -> None:
-        """A thread's share of a step: of each parameter every so-manieth piece, from another one each time."""
-        t = self.n_steps
-        for k, (name, parameter) in enumerate(self.parameters.items()):
-            options = dict(self.options[name])
-            rate, decay = lr * options.pop("lr_scale"), options.pop("weight_decay")
-            scratch, total = self._scratch[parameter.dtype][thread]
-            arrays = (parameter, grads[name], *(self.state[key][name] for key in self.STATE))
+    def _neighbours(self) -> list[list[str]]:
+        """The names of the parameters, those together that can be moved as one."""
+        groups: list[list[str]] = []
+        for name in self.parameters:
+            if groups and self._together(groups[-1][-1], name):
+                groups[-1].append(name)
+            else:
+                groups.append([name])
+        return groups
+
+    def _together(self, one: str, other: str) -> bool:
+        a, b = dict(self.options[one]), dict(self.options[other])
+        if not self.PENALTY:  # the decay beside the rule may differ
+            a["weight_decay"] = b["weight_decay"] = 0.0
+        return a == b and joined([self.parameters[one], self.parameters[other]]) is not None
+
+    def _span(self, names: list[str]) -> _Span:
+        arrays = [self.parameters[name] for name in names]
+        numbers = joined(arrays)
+        assert numbers is not None, "one array, or neighbours"
+        state = tuple(np.zeros_like(numbers) for _ in self.STATE)
+        decays, start = [], 0
+        for name, array in zip(names, arrays, strict=True):
+            place = slice(start, start + array.size)
+            for key, kept in zip(self.STATE, state, strict=True):
+                self.state[key][name] = kept[place].reshape(array.shape)
+            if not self.PENALTY and self.options[name]["weight_decay"]:
+                decays.append((place.start, place.stop, self.options[name]["weight_decay"]))
+            start = place.stop
+        options = dict(self.options[names[0]])
+        lr_scale, penalty = options.pop("lr_scale"), options.pop("weight_decay") if self.PENALTY else 0.0
+        options.pop("weight_decay", None)
+        return _Span(tuple(names), numbers, state, options, lr_scale, penalty, tuple(decays))
+
+    def _shares(self, grads: Mapping[str, Array]) -> list[tuple[_Span, np.ndarray]]:
+        """The spans with their gradients; one whose gradients do not lie side by side is taken apart."""
+        arrays = [grads[name] for name in self.parameters]
+        if self._is_known(arrays):
+            return self._known[1]
+        shares: list[tuple[_Span, np.ndarray]] = []
+        for span in self._spans:
+            gradient = joined([grads[name] for name in span.names])
+            if gradient is not None:
+                shares.append((span, gradient))
+                continue
+            start = 0
+            for name in span.names:
+                place = slice(start, start + self.parameters[name].size)
+                shares.append((span.part(name, place), grads[name].reshape(-1)))
+                start = place.stop
+        # gradients that lie side by side are those of a buffer that the next step uses again
+        self._known = (arrays, shares) if len(shares) == len(self._spans) < len(arrays) else ([], [])
+        return shares
+
+    def _is_known(self, arrays: list[np.ndarray]) -> bool:
+        """Whether these are the very arrays of the last step, checked and joined then."""
+        known = self._known[0]
+        return len(known) == len(arrays) and all(a is b for a, b in zip(arrays, known, strict=True))
+
+    def _move(self, shares: list[tuple[_Span, np.ndarray]], lr: float, thread: int) -> None:
+        """A thread's part of a step: of each span every so-manieth piece, from another one each time."""
+        t, size = self.n_steps, self._size
+        for k, (span, gradient) in enumerate(shares):
+            rate = lr * span.lr_scale
+            scratch, total = self._scratch[span.numbers.dtype][thread]
             first = (thread + k) % self.threads
-            for p, g, *state in pieces(*arrays, size=self._size, first=first, every=self.threads):
-                if decay and self.PENALTY:
-                    g = np.add(g, np.multiply(p, decay, out=total[: p.size]), out=total[: p.size])
-                elif decay:
-                    p *= 1 - rate * decay
-                self.update(t, rate, p, g, scratch[: p.size], *state, **options)
+            for start in range(first * size, span.numbers.size, self.threads * size):
+                piece = slice(start, start + size)
+                p, g = span.numbers[piece], gradient[piece]
+                if span.penalty:
+                    g = np.add(g, np.multiply(p, span.penalty, out=total[: p.size]), out=total[: p.size])
+                for begin, end, decay in span.decays:
+                    if begin < piece.stop and end > start:
+                        p[max(begin - start, 0) : end - start] *= 1 - rate * decay
+                self.update(t, rate, p, g, scratch[: p.size], *[kept[piece] for kept in span.state], **span.options)
 
     def _begin(self, grads: Mapping[str, Array], lr: float | int | None) -> float:
         """Check all that a step is given, count it, and return its rate."""
-        check_gradients(self.parameters, grads, self.check_finite)
         lr = self.lr if lr is None else lr
         check_rate(lr)
-        for name, parameter in self.parameters.items():
+        known = len(grads) == len(self.parameters) and self._is_known([grads.get(name) for name in self.parameters])
+        if not known or self.check_finite:
+            check_gradients(self.parameters, grads, self.check_finite)
+        for name, parameter in self.parameters.items() if not known else ():
             if np.may_share_memory(parameter, grads[name]):
                 raise ValueError(
                     f"the gradient of {name} shares memory with it, and would change during the step: copy it"
