@@ -1,13 +1,22 @@
 """
-A training step of `fp_capstone` against the same model in PyTorch, eager and compiled: `hatch run bench:train`.
+A training step of `fp_capstone` against the same model in PyTorch and JAX: `hatch run bench:train`.
 
-All compute the same losses from the same weights (checked before anything is timed) and take the same step: forward,
-backward, AdamW. They alternate in one process, a few steps each in turn, with the same number of threads. What is
-printed is the median time of a step, the ratio to each peer (below one: faster than the peer), with the ratios' range
-over the turns, and the share of the machine's peak, which is that of a large float32 matrix product in NumPy.
+The peers are PyTorch eager with its fused attention and its fused AdamW, the same through `torch.compile`, and JAX with
+the whole step in one jitted function that writes over its arguments; one that is not installed is left out. All take
+the same step (forward, backward, AdamW) from the same weights in float32, which is checked before anything is timed:
+the first losses agree, and those after three steps. They have the same number of threads and take turns in one process,
+in one order and then in the other. Before each turn there is a pause, because the threads of a library spin for a while
+after their work is done, and one step that is not timed.
+
+What is printed is the median over the turns of a turn's median step; the ratio to each peer (below one: faster than the
+peer) with its range over the turns; and the share of the machine's peak, which is that of a large float32 matrix
+product in NumPy's BLAS. The flops are those that the mathematics needs (`transformer.training-flops`), nothing for the
+masked half of attention or for what a library computes twice.
 """
 
 import argparse
+import datetime
+import importlib.util
 import json
 import os
 import pathlib
@@ -16,15 +25,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional as F
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from fp_capstone.model import Model
 from fp_capstone.parallel import ThreadedGradients
 from fp_optim.adaptive import AdamW
 from fp_transformer.config import TransformerConfig
+from fp_transformer.counting import training_flops
 
 # context, layers, heads, width, batch
 SIZES = {
@@ -34,83 +47,16 @@ SIZES = {
     "baby": (256, 6, 6, 384, 16),
     "small": (256, 4, 4, 128, 4),
 }
-HYPER = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.1}
+HYPER: dict[str, Any] = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.1}
+OURS, PEERS = "fp_capstone", ("eager", "compile", "jax")
+Step = Callable[[np.ndarray, np.ndarray], float]
 
 
-class Peer(torch.nn.Module):
-    """The model of a configuration in PyTorch, with its fused kernels; `w` looks a parameter up by its name."""
-
-    def __init__(self, config: TransformerConfig, arrays: dict[str, np.ndarray]):
-        super().__init__()
-        self.config = config
-        self.arrays = torch.nn.ParameterDict(
-            {name.replace(".", "_"): torch.nn.Parameter(torch.from_numpy(a.copy())) for name, a in arrays.items()}
-        )
-        if config.is_llama:
-            D = config.d_head
-            angles = np.arange(config.context_length)[:, None] * config.rope_base ** (-np.arange(0, D, 2) / D)
-            self.register_buffer("cos", torch.from_numpy(np.cos(angles).astype(np.float32)))
-            self.register_buffer("sin", torch.from_numpy(np.sin(angles).astype(np.float32)))
-
-    def w(self, name):
-        return self.arrays[name.replace(".", "_")]
-
-    def attend(self, q, k, v):
-        B, T, _ = q.shape
-        q, k, v = (x.view(B, T, -1, self.config.d_head).transpose(1, 2) for x in (q, k, v))
-        if self.config.is_llama:
-            q, k = self.rotate(q), self.rotate(k)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
-        return y.transpose(1, 2).reshape(B, T, -1)
-
-    def rotate(self, x):
-        a, b = x.chunk(2, -1)
-        cos, sin = self.cos[: x.shape[2]], self.sin[: x.shape[2]]
-        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
-
-    def llama(self, ids):
-        c, w = self.config, self.w
-        x = F.embedding(ids, w("model.embed_tokens.weight"))
-        for i in range(c.n_layers):
-            p = f"model.layers.{i}."
-            n = F.rms_norm(x, x.shape[-1:], w(p + "input_layernorm.weight"), c.norm_eps)
-            qkv = (F.linear(n, w(f"{p}self_attn.{a}_proj.weight")) for a in "qkv")
-            x = x + F.linear(self.attend(*qkv), w(p + "self_attn.o_proj.weight"))
-            n = F.rms_norm(x, x.shape[-1:], w(p + "post_attention_layernorm.weight"), c.norm_eps)
-            gate, up = (F.linear(n, w(f"{p}mlp.{a}_proj.weight")) for a in ("gate", "up"))
-            x = x + F.linear(F.silu(gate) * up, w(p + "mlp.down_proj.weight"))
-        x = F.rms_norm(x, x.shape[-1:], w("model.norm.weight"), c.norm_eps)
-        return F.linear(x, w("model.embed_tokens.weight" if c.tied else "lm_head.weight"))
-
-    def gpt2(self, ids):
-        c, w = self.config, self.w
-
-        def norm(x, name):
-            return F.layer_norm(x, x.shape[-1:], w(name + ".weight"), w(name + ".bias"), c.norm_eps)
-
-        def linear(x, name):
-            return x @ w(name + ".weight") + w(name + ".bias")
-
-        x = F.embedding(ids, w("transformer.wte.weight")) + w("transformer.wpe.weight")[: ids.shape[1]]
-        for i in range(c.n_layers):
-            p = f"transformer.h.{i}."
-            q, k, v = linear(norm(x, p + "ln_1"), p + "attn.c_attn").chunk(3, -1)
-            x = x + linear(self.attend(q, k, v), p + "attn.c_proj")
-            h = F.gelu(linear(norm(x, p + "ln_2"), p + "mlp.c_fc"), approximate="tanh")
-            x = x + linear(h, p + "mlp.c_proj")
-        x = norm(x, "transformer.ln_f")
-        return F.linear(x, w("transformer.wte.weight" if c.tied else "lm_head.weight"))
-
-    def forward(self, ids, targets):
-        z = self.llama(ids) if self.config.is_llama else self.gpt2(ids)
-        return F.cross_entropy(z.flatten(0, 1), targets.flatten())
-
-
-def our_step(model: Model, threads: int) -> Callable[[np.ndarray, np.ndarray], float]:
+def our_step(model: Model, threads: int) -> Step:
     gradients = ThreadedGradients(model, threads)
-    optimizer = AdamW(model.parameters(), **HYPER)
+    optimizer = AdamW(model.parameters(), **HYPER, threads=threads)
 
-    def step(ids, targets):
+    def step(ids: np.ndarray, targets: np.ndarray) -> float:
         loss, grads = gradients(ids, targets)
         optimizer.step(grads)
         return loss
@@ -118,111 +64,165 @@ def our_step(model: Model, threads: int) -> Callable[[np.ndarray, np.ndarray], f
     return step
 
 
-def torch_step(peer: Peer, compiled: bool) -> Callable[[np.ndarray, np.ndarray], float]:
-    matrices = [p for p in peer.parameters() if p.ndim >= 2]
-    vectors = [p for p in peer.parameters() if p.ndim < 2]
-    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, fused=True, **HYPER)
-    loss_of = torch.compile(peer) if compiled else peer
+def peer_step(who: str, config: TransformerConfig, arrays: dict[str, np.ndarray], threads: int) -> Step:
+    if who == "jax":
+        from _jax_peer import jax_step
 
-    def step(ids, targets):
-        optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(torch.from_numpy(ids), torch.from_numpy(targets))
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return jax_step(config, arrays, HYPER)
+    from _torch_peer import torch_step
 
-    return step
+    return torch_step(config, arrays, HYPER, threads, compiled=who == "compile")
 
 
-def flops(config: TransformerConfig, B: int, T: int) -> float:
-    """Operations of a step that the mathematics needs: linear maps, and half the square of attention."""
-    C, V = config.d_model, config.vocab_size
-    matrices = sum(a * b for name, (a, *rest) in config.parameter_shapes().items() for b in rest if "embed" not in name)
-    matrices -= 0 if config.is_llama else (V + config.context_length) * C
-    matrices += V * C if config.tied else 0
-    attention = config.n_layers * 2 * C * (T + 1) / 2  # scores and mixtures, over the positions up to one's own
-    return 6 * B * T * (matrices + attention)
+def make(name: str, family: str) -> tuple[TransformerConfig, np.ndarray, np.ndarray]:
+    """Configuration, ids and targets of a size."""
+    T, L, H, C, B = SIZES[name]
+    sizes = {"vocab_size": 65, "context_length": T, "n_layers": L, "n_heads": H, "d_model": C}
+    text = np.random.default_rng(1).integers(0, 65, (B, T + 1))
+    return getattr(TransformerConfig, family)(**sizes), text[:, :-1].copy(), text[:, 1:].copy()
 
 
-def peak(threads: int) -> float:
+def peak() -> float:
     """float32 operations a second of a large matrix product, the best of several."""
     a = np.random.default_rng(0).normal(size=(2048, 2048)).astype(np.float32)
-    best = 0.0
+    out, best = np.empty_like(a), 0.0
     for _ in range(8):
         start = time.perf_counter()
-        a @ a
+        np.matmul(a, a, out=out)
         best = max(best, 2 * 2048**3 / (time.perf_counter() - start))
     return best
 
 
-def measure(name: str, family: str, threads: int, turns: int, seconds: float, compiled: bool) -> dict:
-    T, L, H, C, B = SIZES[name]
-    sizes = {"vocab_size": 65, "context_length": T, "n_layers": L, "n_heads": H, "d_model": C}
-    config = getattr(TransformerConfig, family)(**sizes)
-    model = Model(config, np.random.default_rng(0))
-    arrays = {name: a.copy() for name, a in model.parameters().items()}
-    steps = {"fp_capstone": our_step(model, threads), "eager": torch_step(Peer(config, arrays), False)}
-    if compiled:
-        steps["compile"] = torch_step(Peer(config, arrays), True)
-    rng = np.random.default_rng(1)
-    text = rng.integers(0, 65, (B, T + 1))
-    ids, targets = np.ascontiguousarray(text[:, :-1]), np.ascontiguousarray(text[:, 1:])
-    for _ in range(3):
+def machine(threads: int) -> dict[str, Any]:
+    """What the numbers depend on."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else model
+    blas = [
+        f"{library['internal_api']} {library['version']}, {library.get('architecture', 'architecture unknown')}"
+        for library in threadpool_info()
+        if library["user_api"] == "blas" and "numpy" in library["filepath"]
+    ]
+    settings = ("OPENBLAS_", "OMP_", "MKL_", "XLA_")
+    found = {
+        "processor": f"{model}, {platform.machine()}",
+        "threads": threads,
+        "blas": blas,
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(settings)},
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+    }
+    return found | {name: version(name) for name in ("torch", "jax") if importlib.util.find_spec(name)}
+
+
+def checked(steps: dict[str, Step], ids: np.ndarray, targets: np.ndarray) -> None:
+    """Compile, warm up, and compare losses."""
+    for turn, tolerance in enumerate((2e-5, 2e-3, 2e-3)):
+        # float32 alone at first; then steps of Adam amplify the rounding of small gradients
         losses = {who: step(ids, targets) for who, step in steps.items()}
-        # float32: three steps of Adam amplify the rounding of small gradients
-        assert np.ptp(list(losses.values())) < 2e-3, f"the models differ: {losses}"
+        if np.ptp(list(losses.values())) > tolerance:
+            raise SystemExit(f"after {turn} steps the losses differ: {losses}")
+
+
+def turn(step: Step, ids: np.ndarray, targets: np.ndarray, seconds: float, pause: float) -> float:
+    """Median seconds of a step, once the threads of the library before have gone to sleep."""
+    time.sleep(pause)
+    step(ids, targets)
+    took: list[float] = []
+    while sum(took) < seconds or len(took) < 3:
+        start = time.perf_counter()
+        step(ids, targets)
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
+
+
+def measure(name: str, peers: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """One row."""
+    config, ids, targets = make(name, options.family)
+    model = Model(config, np.random.default_rng(0))
+    arrays = {key: a.copy() for key, a in model.parameters().items()}
+    steps = {OURS: our_step(model, options.threads)}
+    steps |= {who: peer_step(who, config, arrays, options.threads) for who in peers}
+    checked(steps, ids, targets)
     times: dict[str, list[float]] = {who: [] for who in steps}
-    for _ in range(turns):
-        for who, step in steps.items():
-            step(ids, targets)  # wakes this library's threads
-            took: list[float] = []
-            while sum(took) < seconds or len(took) < 3:
-                start = time.perf_counter()
-                step(ids, targets)
-                took.append(time.perf_counter() - start)
-            times[who].append(statistics.median(took))
-    ours = times["fp_capstone"]
-    result = {"size": name, "family": family, "parameters": config.n_parameters, "tokens": B * T}
-    result |= {f"{who} ms": round(statistics.median(t) * 1e3, 2) for who, t in times.items()}
-    for who in list(times)[1:]:
-        ratios = sorted(a / b for a, b in zip(ours, times[who], strict=True))
-        result[f"ratio to {who}"] = [round(r, 3) for r in (statistics.median(ratios), ratios[0], ratios[-1])]
-    result["gflops"] = round(flops(config, B, T) / statistics.median(ours) / 1e9, 1)
-    return result
+    for i in range(options.turns):
+        for who in list(steps) if i % 2 == 0 else reversed(steps):
+            times[who].append(turn(steps[who], ids, targets, options.seconds, options.pause))
+    ours = statistics.median(times[OURS])
+    row: dict[str, Any] = {"size": name, "family": options.family, "parameters": config.n_parameters}
+    row |= {"tokens": ids.size} | {f"{who} ms": round(statistics.median(t) * 1e3, 3) for who, t in times.items()}
+    for who in peers:
+        ratios = sorted(a / b for a, b in zip(times[OURS], times[who], strict=True))
+        row[f"ratio to {who}"] = [round(r, 3) for r in (statistics.median(ratios), ratios[0], ratios[-1])]
+    if peers:
+        row["best peer"] = min(peers, key=lambda who: row[f"{who} ms"])
+        row["ratio to best"] = row[f"ratio to {row['best peer']}"]
+    row["gflops"] = round(len(ids) * training_flops(config, ids.shape[1]) / ours / 1e9, 1)
+    return row
+
+
+def show(rows: list[dict[str, Any]], peers: list[str], found: dict[str, Any]) -> None:
+    """The table, for people."""
+    titles = {OURS: "fp-capstone", "eager": "PyTorch", "compile": "torch.compile", "jax": "JAX jit"}
+    blas = ", ".join(found["blas"]) or "BLAS unknown"
+    table = Table(
+        title=f"milliseconds a training step, {rows[0]['family']}, {found['threads']} threads",
+        caption=f"{found['processor']}; {blas}; peak {found['peak gflops']} GFLOP/s. Below a peer's time: ours to it,\n"
+        "median and range over the turns.",
+        show_lines=True,
+    )
+    table.add_column("size")
+    for who in (OURS, *peers):
+        table.add_column(titles[who], justify="right")
+    for title in ("to the best", "GFLOP/s", "of peak"):
+        table.add_column(title, justify="right")
+
+    def ratio(values: list[float]) -> str:
+        return f"{values[0]:.2f} ({values[1]:.2f}–{values[2]:.2f})"
+
+    for row in rows:
+        cells = [f"{row['size']}\n{row['parameters']:,}", f"{row[f'{OURS} ms']:,.2f}"]
+        cells += [f"{row[f'{who} ms']:,.2f}\n{ratio(row[f'ratio to {who}'])}" for who in peers]
+        cells += [f"{row['ratio to best'][0]:.3f}\n{titles[row['best peer']]}" if peers else "–"]
+        table.add_row(*cells, f"{row['gflops']:.1f}", f"{row['share of peak']:.0%}")
+    console = Console()
+    Console(width=max(console.width, 119)).print(table)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="tiny,cpu,mid,baby")
     parser.add_argument("--family", default="gpt2", choices=("gpt2", "llama"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one turn of one library")
-    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--pause", type=float, default=0.15, help="seconds before each turn")
+    parser.add_argument("--peers", default=",".join(PEERS), help="which of eager, compile, jax; or none")
     parser.add_argument("--json", help="write the results here as well")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    top = peak(arguments.threads)
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "threads": arguments.threads,
-        "peak gflops": round(top / 1e9, 1),
-        "python": sys.version.split()[0],
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-    }
-    print(json.dumps(machine))
-    results = []
-    for name in arguments.sizes.split(","):
-        compiled = not arguments.no_compile
-        r = measure(name, arguments.family, arguments.threads, arguments.turns, arguments.seconds, compiled)
-        r["share of peak"] = round(r["gflops"] * 1e9 / top, 3)
-        print(json.dumps(r), flush=True)
-        results.append(r)
-    if arguments.json:
-        text = json.dumps({"machine": machine, "results": results}, indent=1)
-        pathlib.Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+    options = parser.parse_args()
+    needs = {"eager": "torch", "compile": "torch", "jax": "jax"}
+    peers = [who for who in PEERS if who in options.peers.split(",")]
+    for who in [who for who in peers if importlib.util.find_spec(needs[who]) is None]:
+        print(f"{who} is left out: {needs[who]} is not installed")
+        peers.remove(who)
+    # XLA counts the processors that it may use when JAX is imported, which has not happened yet
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    threadpool_limits(options.threads, user_api="blas")
+    found = machine(options.threads) | {"peak gflops": 0.0}
+    rows = []
+    for name in options.sizes.split(","):
+        found["peak gflops"] = max(found["peak gflops"], round(peak() / 1e9, 1))
+        rows.append(measure(name, peers, options))
+        print(json.dumps(rows[-1]), flush=True)
+    for row in rows:
+        row["share of peak"] = round(row["gflops"] / found["peak gflops"], 3)
+    show(rows, peers, found)
+    if options.json:
+        result = {"command": "hatch run bench:train", "date": datetime.date.today().isoformat(), "machine": found}
+        text = json.dumps(result | {"results": rows}, indent=1)
+        pathlib.Path(options.json).write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

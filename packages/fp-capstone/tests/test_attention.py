@@ -24,9 +24,11 @@ def plainly(q, k, v, mask=None):
     return y
 
 
-@pytest.fixture(params=[3, 64], ids=["several blocks of rows", "one block"])
+@pytest.fixture(params=[(3, 1), (64, 2**17), (2, 100)], ids=["pieces", "one piece", "several sequences to a piece"])
 def rows(request, monkeypatch):
-    monkeypatch.setattr(attention, "ROWS", request.param)
+    rows, scores = request.param
+    monkeypatch.setattr(attention, "ROWS", rows)
+    monkeypatch.setattr(attention, "SCORES", scores)
 
 
 def case(H, K, T=7, R=None, B=2, D=5):
@@ -67,6 +69,32 @@ def test_with_dropout_on_the_weights_as_well(rows, numeric):
 
     for x, dx in zip((q, k, v), gradients, strict=True):
         np.testing.assert_allclose(dx, numeric(loss, x), atol=1e-7)  # see `numeric`
+
+
+@pytest.mark.claim("capstone.no-shift")
+@pytest.mark.parametrize("scale", [1.0, 7.0, 30.0])
+def test_scores_that_may_be_large_are_shifted(rows, monkeypatch, scale):
+    q, k, v = (scale * x for x in case(4, 2))
+    shifted = []
+    monkeypatch.setattr(attention, "_bounded", lambda *a, bounded=attention._bounded: shifted.append(bounded(*a)))
+    with_shift, _ = causal_attention(q, k, v)  # the stand-in returns None: shift
+    monkeypatch.undo()
+    assert shifted == [scale == 1.0]  # |q||k| / sqrt(5) is about 10 then, and 49 times as much at the next
+    y, tape = causal_attention(q, k, v, keep=True)
+    np.testing.assert_allclose(y, with_shift, rtol=1e-11)  # exp of 100 in float64 rounds at 100 eps = 2e-14
+    assert all(np.isfinite(dx).all() for dx in causal_attention_backward(np.ones_like(q), tape))
+
+
+@pytest.mark.claim("capstone.no-shift")
+def test_at_the_bound_float32_neither_overflows_nor_loses_a_row():
+    T, D = 1500, 1
+    root = np.float32(np.sqrt(attention.SAFE))
+    k = np.full((1, T, 1, D), root, np.float32)
+    for sign in (1, -1):
+        q = sign * k * np.float32(0.999999)
+        assert attention._bounded(q.reshape(1, 1, 1, T, D), k)
+        y, _ = causal_attention(q, k, np.ones_like(k))
+        np.testing.assert_allclose(y, 1, rtol=2e-4)  # sums of 1,500 equal terms in float32
 
 
 @pytest.mark.claim("capstone.softmax-backward")

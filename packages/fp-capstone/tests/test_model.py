@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fp_capstone.block import block, block_backward
+from fp_capstone.memory import HEAP, Arena
 from fp_capstone.model import Model
 from fp_capstone.parameters import Parameters
 from fp_optim.adaptive import AdamW
@@ -74,11 +75,14 @@ def test_the_gradient_of_a_blocks_input_equals_central_differences(config, numer
     rng = np.random.default_rng(4)
     x, g = rng.normal(size=(2, 5, config.d_model)), rng.normal(size=(2, 5, config.d_model))
     rotary = model._rows(0, 5)
-    _, tape = block(x, p, config, rotary, np.random.default_rng(5), keep=True)
-    dx = block_backward(g, tape, p, dp, config, rotary)
+    tape = block(x.copy(), p, config, rotary, np.random.default_rng(5), keep=True)
+    dx = g.copy()
+    block_backward(dx, tape, p, dp, config, rotary)
 
     def loss():
-        return float((block(x, p, config, rotary, np.random.default_rng(5))[0] * g).sum())
+        stream = x.copy()
+        block(stream, p, config, rotary, np.random.default_rng(5))
+        return float((stream * g).sum())
 
     np.testing.assert_allclose(dx, numeric(loss, x), atol=1e-7)  # see `numeric`
 
@@ -92,9 +96,11 @@ def test_a_block_whose_branches_end_in_zeros_passes_the_gradient_through_unchang
     p.down[:] = 0
     rng = np.random.default_rng(6)
     x, g = rng.normal(size=(2, 5, 8)), rng.normal(size=(2, 5, 8))
-    y, tape = block(x, p, config, model._rows(0, 5), keep=True)
+    y, dx = x.copy(), g.copy()
+    tape = block(y, p, config, model._rows(0, 5), keep=True)
     np.testing.assert_array_equal(y, x)
-    np.testing.assert_array_equal(block_backward(g, tape, p, dp, config, model._rows(0, 5)), g)
+    block_backward(dx, tape, p, dp, config, model._rows(0, 5))
+    np.testing.assert_array_equal(dx, g)
 
 
 @each_family
@@ -107,6 +113,33 @@ def test_a_change_at_one_position_alters_no_output_before_it(config):
         after = model.forward(changed)
         np.testing.assert_array_equal(after[:, :t], before[:, :t])
         assert not np.array_equal(after[:, t], before[:, t])
+
+
+@each_family
+def test_memory_that_is_used_again_changes_no_bit(config):
+    model, arena, grads = make(config, np.float32), Arena(), Parameters(config, np.dtype("float32"))
+    for shape in ((3, 5), (2, 7), (3, 5), (1, 1), (3, 5)):
+        ids, targets = tokens(shape=shape)
+        expected = model.loss_and_grads(ids, targets, np.random.default_rng(3))
+        loss, found = model.loss_and_grads(ids, targets, np.random.default_rng(3), grads, arena)
+        assert loss == expected[0]
+        for name, g in expected[1].items():
+            np.testing.assert_array_equal(found[name], g, err_msg=name)
+
+
+@each_family
+@pytest.mark.claim("capstone.recomputation-exact")
+@pytest.mark.parametrize("memory", [HEAP, Arena()], ids=["heap", "arena"])
+def test_recomputation_changes_no_bit(config, memory):
+    model, (ids, targets) = make(config, np.float32), tokens()
+    for _ in range(2):  # the second time in the arena's buffer
+        loss, grads = model.loss_and_grads(ids, targets, np.random.default_rng(3))
+        again, recomputed = model.loss_and_grads(
+            ids, targets, np.random.default_rng(3), memory=memory, recompute=True
+        )
+        assert again == loss
+        for name, g in grads.items():
+            np.testing.assert_array_equal(recomputed[name], g, err_msg=name)
 
 
 def switch_positions_off(model):

@@ -11,21 +11,28 @@ You need: the product rule and the chain rule (stage 2).
 A gate that opens with the probability that a standard normal variable lies below $x$ would be $x \Phi(x)$. GPT-2
 computes it with a hyperbolic tangent,
 
-$$\operatorname{gelu}(x) = \tfrac{1}{2} x (1 + \tau), \qquad \tau = \tanh u, \qquad u = a (x + b x^3), \qquad
+$$\operatorname{gelu}(x) = \tfrac{1}{2} x (1 + \tanh u), \qquad u = a (x + b x^3), \qquad
 a = \sqrt{2 / \pi}, \quad b = 0.044715. \qquad \text{(A1)}$$
 
-**Claim** `capstone.gelu-derivative`.
-$\operatorname{gelu}'(x) = \tfrac{1}{2} (1 + \tau) + \tfrac{1}{2} x (1 - \tau^2)\, a (1 + 3 b x^2)$.
+The hyperbolic tangent is the **sigmoid** $\sigma(t) = 1 / (1 + e^{-t})$ in disguise: multiply numerator and denominator
+of $\tanh u = (e^u - e^{-u}) / (e^u + e^{-u})$ by $e^{-u}$, and it is
+$(1 - e^{-2u}) / (1 + e^{-2u}) = 2 \sigma(2u) - 1$. So $\operatorname{gelu}(x) = x\, \sigma(2u)$: a gate.
 
-**Proof.** First the derivative of $\tanh u = (e^{u} - e^{-u}) / (e^{u} + e^{-u})$, by the quotient rule:
-$\big( (e^u + e^{-u})^2 - (e^u - e^{-u})^2 \big) / (e^u + e^{-u})^2 = 1 - \tanh^2 u$. With $u' = a (1 + 3 b x^2)$ the
-chain rule gives $\tau' = (1 - \tau^2)\, a (1 + 3 b x^2)$, and the product rule on (A1) gives
-$\tfrac{1}{2} (1 + \tau) + \tfrac{1}{2} x \tau'$. $\blacksquare$
+**Claim** `capstone.gelu-derivative`. With $s = \sigma(2u)$,
+$\operatorname{gelu}'(x) = s \big( 1 + (1 - s)\, w \big)$, where $w = x\, (2u)' = 2 a x\, (1 + 3 b x^2)$.
+
+**Proof.** First the derivative of the sigmoid: $\sigma'(t) = e^{-t} / (1 + e^{-t})^2 = \sigma(t)\, (1 - \sigma(t))$,
+because $1 - \sigma(t) = e^{-t} / (1 + e^{-t})$. By the chain rule $s' = s (1 - s) (2u)'$ with
+$(2u)' = 2 a (1 + 3 b x^2)$, and by the product rule $(x s)' = s + x s' = s + s (1 - s)\, x\, (2u)'$. $\blacksquare$
+
+The slope needs $x^2$ and $s$, which the forward pass has just computed. So the forward pass computes the slope as well,
+piece by piece while these lie in the cache, and writes it over $x$, which nobody needs any more: the backward pass is
+one multiplication.
 
 ## SwiGLU
 
 The Llama family bends by multiplying. Two linear maps make a **gate** $a$ and a **value** $b$; the gate passes through
-$\operatorname{silu}(a) = a\, \sigma(a)$, where $\sigma(a) = 1 / (1 + e^{-a})$, and scales the value, entry by entry:
+$\operatorname{silu}(a) = a\, \sigma(a)$ and scales the value, entry by entry:
 
 $$y = \operatorname{silu}(a) \cdot b = a\, \sigma(a)\, b. \qquad \text{(A2)}$$
 
@@ -36,17 +43,17 @@ $$
 \frac{\partial \ell}{\partial a} = g\, b\, s \big( 1 + a (1 - s) \big). \qquad \text{(A3)}
 $$
 
-**Proof.** $\sigma'(a) = e^{-a} / (1 + e^{-a})^2 = s \cdot e^{-a} / (1 + e^{-a}) = s (1 - s)$, because
-$1 - s = e^{-a} / (1 + e^{-a})$. By the product rule $\operatorname{silu}'(a) = s + a s (1 - s) = s (1 + a (1 - s))$.
-Multiply by $b$ and by $g$ for the first factor's gradient; the second factor's is $g \operatorname{silu}(a)$.
-$\blacksquare$
+**Proof.** As above, $\sigma'(a) = s (1 - s)$. By the product rule
+$\operatorname{silu}'(a) = s + a s (1 - s) = s (1 + a (1 - s))$. Multiply by $b$ and by $g$ for the first factor's
+gradient; the second factor's is $g \operatorname{silu}(a)$. $\blacksquare$
+
+Here, too, the factors of $g$ are computed on the way forward, in the memory of $a$ and $b$.
 
 ## In practice
 
 $e^{-a}$ overflows in float32 below $a \approx -88$; $\tanh$ never does, and
-$\sigma(a) = \tfrac{1}{2} (1 + \tanh \tfrac{a}{2})$, so the code uses that form. (Multiply numerator and denominator of
-$\tanh \frac{a}{2} = (e^{a/2} - e^{-a/2}) / (e^{a/2} + e^{-a/2})$ by $e^{-a/2}$: it is
-$(1 - e^{-a}) / (1 + e^{-a}) = 2 \sigma(a) - 1$.) GELU is due to Hendrycks and Gimpel (2016), SwiGLU to Shazeer (2020),
+$\sigma(a) = \tfrac{1}{2} (1 + \tanh \tfrac{a}{2})$, so the code uses that form; NumPy's float32 $\tanh$ is also the
+faster of the two. GELU is due to Hendrycks and Gimpel (2016), SwiGLU to Shazeer (2020),
 who found that gated units beat plain ones at equal cost and offered no explanation but "divine benevolence".
 """
 
@@ -72,7 +79,7 @@ def gelu(
     memory: Memory = HEAP,
 ) -> Float[np.ndarray, "*shape"]:
     """
-    GELU in its hyperbolic-tangent form (A3), and its slope (A4) while all that it needs lies in the cache.
+    GELU in its hyperbolic-tangent form (A1), and its slope (`capstone.gelu-derivative`) while all that it needs lies in the cache.
 
     Parameters
     ----------
@@ -153,7 +160,7 @@ def swiglu(
     memory: Memory = HEAP,
 ) -> Float[np.ndarray, "N F"]:
     """
-    The gated unit (A5), and its two slopes (A6) while all that they need lies in the cache.
+    The gated unit (A2), and its two slopes (A3) while all that they need lies in the cache.
 
     Parameters
     ----------

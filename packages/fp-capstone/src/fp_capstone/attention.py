@@ -98,6 +98,33 @@ With dropout on the weights, (T3) uses $P \odot M$ in place of $P$, entry by ent
 they are, with the undropped $P$ in (T7): the inner sum is
 $\sum_k P_{ik} M_{ik} \sum_d G_{id} V_{kd} = \sum_d G_{id} Y_{id}$ with the $Y$ that was computed.
 
+## Less work on the square
+
+The $T \times T$ table is the only thing here that grows with the square of the length, so what can be done on $T$ rows
+of $D$ numbers should not be done on it. Let $E_{ij} = e^{S_{ij}}$ for $j \le i$ and zero elsewhere, and
+$n_i = \sum_j E_{ij}$, so that $P_{ij} = E_{ij} / n_i$. With $G'_{id} = G_{id} / n_i$, the lines of the forward and the
+backward pass that hold $P$ become
+
+$$
+Y_{id} = \frac{1}{n_i} \sum_j E_{ij} V_{jd}, \quad
+\frac{\partial \ell}{\partial V} = E^\top G', \quad
+Z_{ij} = E_{ij} \Big( \sum_d G'_{id} V_{jd} - \sum_d G'_{id} Y_{id} \Big). \qquad \text{(T9)}
+$$
+
+In each of them the factor $1 / n_i$ of row $i$ has moved from $P$ to a row of $D$ numbers: (T3), (T4), and (T7) with
+(T5) and (T6) inserted, where it multiplies the bracket. So the table is never divided.
+
+**Claim** `capstone.no-shift`. If $|Q_i| |K_j| / \sqrt D \le c$ for all $i$ and $j$, where $|\cdot|$ is the length of a
+row, then $e^{-c} \le E_{ij} \le e^c$ for $j \le i$, and $e^{-c} \le n_i \le T e^c$.
+
+**Proof.** By the Cauchy-Schwarz inequality (`autograd.cauchy-schwarz`)
+$|S_{ij}| = |\sum_d Q_{id} K_{jd}| / \sqrt D \le |Q_i| |K_j| / \sqrt D \le c$, and the exponential is increasing. Row
+$i$ has between one and $T$ terms. $\blacksquare$
+
+For $c = 64$ and a million positions all of these lie between $10^{-28}$ and $10^{34}$, where float32 keeps its full
+precision: the maximum of each row, which a softmax subtracts so that nothing overflows, need not be found. Two passes
+over $T D$ numbers, for the lengths, decide it. Where the bound fails, the maximum is subtracted as usual.
+
 **Cost.** Queries are taken in blocks of rows, and a block meets only the keys up to its own last row. With $n$
 blocks of $T / n$ rows, block $m$ computes $m / n$ of its rows' square, on average $\frac{1}{2} (1 + 1 / n)$, so little
 of the masked half is ever touched, and a block's scores stay in the cache.
@@ -105,7 +132,8 @@ of the masked half is ever touched, and a block's scores stay in the cache.
 ## In practice
 
 The probabilities are kept for the backward pass, $O(T^2)$ numbers a head. FlashAttention keeps one number a row and
-recomputes the rest; stage 5 derives it.
+recomputes the rest; stage 5 derives it. Queries, keys, values and their gradients are read and written where they lie,
+side by side in the rows of one matrix: BLAS takes a step between rows, so heads need no transposing.
 """
 
 import math

@@ -36,6 +36,7 @@ A model that does not start near $\log V$ has a bug: the cheapest test of a trai
 ## In practice
 
 The logits are the largest array of a training step once $V$ is large, so the gradient is written over them.
+`n_total` is for those who split a batch: the parts' losses and gradients then simply add up to those of the whole.
 """
 
 import numpy as np

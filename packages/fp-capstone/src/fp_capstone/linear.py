@@ -52,6 +52,9 @@ operations per token (a row) and per parameter of $W$: two forward, four backwar
 Two conventions are in use. PyTorch's `Linear`, and so the Llama family's files, keep $W^\top$, of shape (out, in);
 GPT-2's files keep $W$, of shape (in, out). The model stores what the files store and hands a transposed *view* to the
 functions below: BLAS reads either order at full speed, so nothing is copied.
+
+All arrays that are made come from `memory` (`fp_capstone.memory`), in this function and in those of the next sections:
+new ones if nothing else is said, and those of the step before in training.
 """
 
 from functools import lru_cache

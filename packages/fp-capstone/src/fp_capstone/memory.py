@@ -12,7 +12,7 @@ You need: `fp_capstone.block`'s idea of a **tape**, the arrays that the backward
 
 Let the forward pass of block $l$ make its tape $t_l$, and scratch that nobody reads after the block. The backward pass
 reads $t_L$ first and $t_1$ last. So memory can be handed out from the bottom up and taken back from the top down: no
-free list, no search, no fragmentation. An **arena** is a buffer with one number, the height `top`; `empty` cuts an
+free list, no search, no fragmentation. An **arena** is a stretch of memory with one number, the height `top`; `empty` cuts an
 array at the top, `mark` reads the height, and `release` sets it back, which takes back everything above at once.
 
 **Claim** `capstone.arena-disjoint`. If every array is used only until a `release` goes below its end, then no two
@@ -37,8 +37,8 @@ recomputation attacks (`fp_capstone.recomputation`).
 
 ## In practice
 
-The first step through an arena runs on ordinary memory, and only measures how high it comes; the buffer is made then.
-Views are kept in a dictionary under (height, shape, type), because cutting one costs NumPy nearly a microsecond, as
+The buffer grows as it is first used, by pieces that are not moved; pages that no array has touched cost nothing. From
+the second step of a shape on nothing is asked for. Views are kept in a dictionary under (height, shape, type), because cutting one costs NumPy nearly a microsecond, as
 long as a product of small matrices. Between two arrays some bytes are left free: where arrays begin at the same
 distance from a multiple of 4,096, processors take the writing of one for the reading of another and wait.
 
@@ -52,6 +52,7 @@ import numpy as np
 
 __all__ = ["Memory", "Heap", "HEAP", "Arena"]  # the order of the page
 
+FIRST = 2**20  # bytes of the first buffer
 LINE = 64  # bytes that the processor moves at once
 APART = 3 * LINE  # bytes left free behind an array
 
@@ -94,7 +95,7 @@ HEAP = Heap()
 
 class Arena:
     """
-    One buffer, cut up from the bottom (`capstone.arena-disjoint`). For one thread.
+    Memory that is handed out from the bottom up (`capstone.arena-disjoint`). For one thread.
 
     Attributes
     ----------
@@ -112,13 +113,13 @@ class Arena:
     ...     other = arena.empty((5,), np.dtype("float32"))
     ...     arena.release(0)
     ...     return kept, scratch, other
-    >>> first, second, third = step(), step(), step()
-    >>> second[0] is third[0], second[1] is second[2], np.may_share_memory(second[0], second[1])
+    >>> first, second = step(), step()
+    >>> first[0] is second[0], second[1] is second[2], np.may_share_memory(second[0], second[1])
     (True, True, False)
     """
 
     def __init__(self) -> None:
-        self._buffer = np.empty(0, np.uint8)
+        self._buffers: list[tuple[int, np.ndarray]] = []  # where each begins, as a height, and its bytes
         self._views: dict[tuple[int, tuple[int, ...], np.dtype], tuple[np.ndarray, int]] = {}
         self._top = 0
         self.peak = 0
@@ -155,22 +156,26 @@ class Arena:
         Parameters
         ----------
         mark
-            An earlier height. Zero ends a step: if it did not fit into the buffer, there is a larger one from then on.
+            An earlier height. Zero ends a step.
         """
         self._top = mark
-        if mark == 0 and self.peak > self._buffer.size:
-            self._views.clear()
-            buffer = np.empty(self.peak + LINE, np.uint8)
-            self._buffer = buffer[-buffer.ctypes.data % LINE :][: self.peak]
 
     def _cut(self, key: tuple[int, tuple[int, ...], np.dtype]) -> tuple[np.ndarray, int]:
-        start, shape, dtype = key
+        top, shape, dtype = key
         size = int(np.prod(shape)) * dtype.itemsize
-        stop = start + -(-size // LINE) * LINE + APART
-        self.peak = max(self.peak, stop)
-        if stop > self._buffer.size:
-            return np.empty(shape, dtype), stop
+        whole = -(-size // LINE) * LINE + APART
+        for begin, buffer in self._buffers:
+            at = max(top, begin)
+            if at + whole <= begin + buffer.size:
+                break
+        else:  # none has room above the height: as much again, or more
+            begin = at = sum(buffer.size for _, buffer in self._buffers)
+            bytes_ = np.empty(max(whole, begin, FIRST) + LINE, np.uint8)
+            buffer = bytes_[-bytes_.ctypes.data % LINE :][:-LINE]
+            self._buffers.append((begin, buffer))
         if len(self._views) > 100_000:  # of steps of ever new shapes
             self._views.clear()
-        self._views[key] = self._buffer[start : start + size].view(dtype).reshape(shape), stop
+        array = buffer[at - begin : at - begin + size].view(dtype).reshape(shape)
+        self._views[key] = array, at + whole
+        self.peak = max(self.peak, at + whole)
         return self._views[key]

@@ -19,7 +19,13 @@ $\sum_s \frac{N_s}{N} \ell_s = \frac{1}{N} \sum_s \sum_{n \in s} \ell(n) = \ell$
 sequence only, so it is the same number in either batch. Differentiation is linear, so the weights carry over to the
 gradients. $\blacksquare$
 
-The unweighted mean is wrong as soon as the shares differ in size.
+The unweighted mean is wrong as soon as the shares differ in size. So every share divides the sum over its tokens by
+$N$, the number of all tokens, in the first line of its backward pass (`fp_capstone.cross_entropy`), and what comes out
+at the end is its part $\frac{N_s}{N} \nabla \ell_s$: the parts need only be added.
+
+What waits in vain is the interpreter: its lock is held between two operations of NumPy, and whoever finds it taken is
+put to sleep and woken again, which takes as long as a small operation. So pieces are larger here than a cache would
+ask for, and a small model on a small batch is not split at all.
 
 ## In practice
 
@@ -56,6 +62,8 @@ class ThreadedGradients:
     n_threads
         Largest number of shares; a small batch of a small model has fewer. With one thread, BLAS uses the cores as it
         likes.
+    recompute
+        Keep less and compute more (`fp_capstone.recomputation`).
 
     Raises
     ------
@@ -73,13 +81,13 @@ class ThreadedGradients:
     True
     """
 
-    def __init__(self, model: Model, n_threads: int) -> None:
+    def __init__(self, model: Model, n_threads: int, recompute: bool = False) -> None:
         if n_threads < 1:
             raise ValueError(f"n_threads must be at least 1, got {n_threads}")
-        self._model = model
+        self._model, self._recompute = model, recompute
         self._grads = [Parameters(model.config, model.dtype) for _ in range(n_threads)]
         self._arenas = [Arena() for _ in range(n_threads)]
-        self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
+        self._pool = ThreadPoolExecutor(n_threads)
         self._blas = ThreadpoolController()
 
     def __call__(
@@ -103,29 +111,35 @@ class ThreadedGradients:
         grads : dict
             Gradients under the parameters' names, in memory that the next call reuses.
         """
-        if self._pool is None:
-            return self._share(0, ids, targets, rng, ids.size)
+        if len(self._grads) == 1:
+            return self._share(0, ids, targets, rng, ids.size), self._grads[0].named
         work = ids.size * self._model.config.n_parameters
         n_shares = max(1, min(len(self._grads), len(ids), work // WORTHWHILE))
-        rngs = (
-            [None] * n_shares if rng is None else [np.random.default_rng(s) for s in rng.integers(2**63, size=n_shares)]
-        )
-        shares = zip(np.array_split(ids, n_shares), np.array_split(targets, n_shares), rngs, strict=True)
+        if n_shares == 1:
+            with self._blas.limit(limits=1, user_api="blas"):
+                return self._share(0, ids, targets, rng, ids.size), self._grads[0].named
+        rngs = [None] * n_shares if rng is None else list(map(np.random.default_rng, rng.integers(2**63, size=n_shares)))
+        parts = np.array_split(ids, n_shares), np.array_split(targets, n_shares), rngs
         with self._blas.limit(limits=1, user_api="blas"):
-            if n_shares == 1:
-                return self._share(0, *next(shares), ids.size)
-            losses = self._all([(self._share, i, *share, ids.size) for i, share in enumerate(shares)])
-            self._all([(self._add, i, n_shares) for i in range(n_shares)])
-        return sum(loss for loss, _ in losses), self._grads[0].named
+            losses = list(self._pool.map(self._share, range(n_shares), *parts, [ids.size] * n_shares))
+            list(self._pool.map(self._add, range(n_shares), [n_shares] * n_shares))
+        return sum(losses), self._grads[0].named
 
-    def _all(self, calls):
-        return [future.result() for future in [self._pool.submit(*call) for call in calls]]
+    def _share(
+        self,
+        i: int,
+        ids: Int[np.ndarray, "b T"],
+        targets: Int[np.ndarray, "b T"],
+        rng: np.random.Generator | None,
+        n_total: int,
+    ) -> float:
+        """The loss of the i-th share, whose gradient is left in its buffer."""
+        arena = self._arenas[i]
+        arena.release(0)  # of a step that an error has ended
+        return self._model.loss_and_grads(ids, targets, rng, self._grads[i], arena, n_total, self._recompute)[0]
 
-    def _share(self, i, ids, targets, rng, n_total):
-        return self._model.loss_and_grads(ids, targets, rng, self._grads[i], self._arenas[i], n_total)
-
-    def _add(self, i, n):
-        """Add up the shares' gradients in the i-th of n parts."""
-        total = np.array_split(self._grads[0].flat, n)[i]
-        for grads in self._grads[1:n]:
-            total += np.array_split(grads.flat, n)[i]
+    def _add(self, i: int, n: int) -> None:
+        """Add up the gradients of all n shares, in the i-th of n parts of the buffer."""
+        total, *others = (np.array_split(grads.flat, n)[i] for grads in self._grads[:n])
+        for other in others:
+            total += other
