@@ -106,8 +106,8 @@ def told(results: dict[str, Any], sizes: dict[str, list[dict[str, Any]]]) -> str
         "<p>Bars are the sum by formula, with gradients for each of "
         f"{machine['threads']} threads. Solid: the peak of what NumPy has allocated once the arena has its size, "
         f"{min(ratios):.2f} to {max(ratios):.2f} times the sum; the difference is scratch. Dashed: by how much the "
-        "resident set of a new process has grown at most, four steps after the libraries were warm; it includes the "
-        "first step, which runs before there is an arena. PyTorch has only the second view. Measured on "
+        "resident set of a new process has grown at most, four steps after the libraries were warm. "
+        "PyTorch has only the second view. Measured on "
         f"{escape(results['date'])}: {escape(machine['processor'])}, NumPy {escape(machine['numpy'])}, PyTorch "
         f"{escape(machine.get('torch', '–'))}.</p>"
     )

@@ -72,29 +72,25 @@ def test_with_dropout_on_the_weights_as_well(rows, numeric):
 
 
 @pytest.mark.claim("capstone.no-shift")
-@pytest.mark.parametrize("scale", [1.0, 7.0, 30.0])
-def test_scores_that_may_be_large_are_shifted(rows, monkeypatch, scale):
+@pytest.mark.parametrize(("scale", "beyond"), [(1.0, False), (7.0, True), (30.0, True)])
+def test_scores_that_are_large_are_shifted_and_others_need_not_be(rows, monkeypatch, scale, beyond):
     q, k, v = (scale * x for x in case(4, 2))
-    shifted = []
-    monkeypatch.setattr(attention, "_bounded", lambda *a, bounded=attention._bounded: shifted.append(bounded(*a)))
-    with_shift, _ = causal_attention(q, k, v)  # the stand-in returns None: shift
-    monkeypatch.undo()
-    assert shifted == [scale == 1.0]  # |q||k| / sqrt(5) is about 10 then, and 49 times as much at the next
+    scores = np.einsum("bthd,bshd->bhts", q, k.repeat(2, axis=2)) / np.sqrt(5)
+    assert (np.abs(scores).max() > attention.SAFE) == beyond
     y, tape = causal_attention(q, k, v, keep=True)
-    np.testing.assert_allclose(y, with_shift, rtol=1e-11)  # exp of 100 in float64 rounds at 100 eps = 2e-14
+    monkeypatch.setattr(attention, "SAFE", -1.0)  # always
+    shifted, _ = causal_attention(q, k, v)
+    np.testing.assert_allclose(y, shifted, rtol=1e-11)  # exp of 1,000 in float64 would round at 1,000 eps = 2e-13
     assert all(np.isfinite(dx).all() for dx in causal_attention_backward(np.ones_like(q), tape))
 
 
 @pytest.mark.claim("capstone.no-shift")
-def test_at_the_bound_float32_neither_overflows_nor_loses_a_row():
-    T, D = 1500, 1
-    root = np.float32(np.sqrt(attention.SAFE))
-    k = np.full((1, T, 1, D), root, np.float32)
-    for sign in (1, -1):
-        q = sign * k * np.float32(0.999999)
-        assert attention._bounded(q.reshape(1, 1, 1, T, D), k)
-        y, _ = causal_attention(q, k, np.ones_like(k))
-        np.testing.assert_allclose(y, 1, rtol=2e-4)  # sums of 1,500 equal terms in float32
+@pytest.mark.parametrize("sign", [1, -1])
+def test_at_the_bound_float32_neither_overflows_nor_loses_a_row(sign):
+    k = np.full((1, 1500, 1, 1), 0.999 * np.sqrt(attention.SAFE), np.float32)
+    y, tape = causal_attention(sign * k, k, np.ones_like(k), keep=True)
+    np.testing.assert_allclose(y, 1, rtol=2e-4)  # sums of 1,500 equal terms in float32
+    np.testing.assert_allclose(np.log(tape.sums[0, 0]), sign * 0.999**2 * attention.SAFE, rtol=1e-5)  # not shifted
 
 
 @pytest.mark.claim("capstone.softmax-backward")

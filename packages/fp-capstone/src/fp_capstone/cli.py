@@ -50,7 +50,7 @@ TopK = Annotated[int | None, typer.Option(help="Draw among the k likeliest token
 TopP = Annotated[float | None, typer.Option(help="Draw among the likeliest tokens that hold this probability.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed writes the same text; default: a new one.")]
 
-_ON_RESUME = ("n_steps", "seconds", "threads")  # what may change without making it another run
+_ON_RESUME = ("n_steps", "seconds", "threads", "recompute")  # what may change without making it another run
 
 
 def main() -> None:

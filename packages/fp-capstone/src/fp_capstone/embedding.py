@@ -98,7 +98,10 @@ def embedding_backward(g: Float[np.ndarray, "N C"], ids: Int[np.ndarray, " N"], 
     >>> dE.ravel()
     array([ 10.,   0., 101.])
     """
-    order = np.argsort(ids, kind="stable")
+    order = np.argsort(ids.astype(np.uint16) if len(dE) <= 2**16 else ids, kind="stable")  # few bits: by counting
     ordered = ids[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    new = np.empty(len(ids), np.bool_)
+    new[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    starts = new.nonzero()[0]
     dE[ordered[starts]] += np.add.reduceat(g[order], starts, axis=0)

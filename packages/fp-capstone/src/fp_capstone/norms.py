@@ -96,6 +96,8 @@ most models since use it. GPT-2 uses LayerNorm (Ba, Kiros and Hinton 2016). The 
 zero. What is saved for the backward pass is $\hat x$ and $r$, one array and one number a row.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
 
@@ -208,7 +210,7 @@ def layer_norm(
     array([[-1.,  1.]])
     """
     y, xhat, r = _results(x, memory)
-    average = np.full(x.shape[1], 1 / x.shape[1], x.dtype)
+    average = _average(x.shape[1], x.dtype)
     for rows in _pieces(x):
         z = xhat[rows]
         np.subtract(x[rows], (x[rows] @ average)[:, None], out=z)
@@ -283,6 +285,12 @@ def _backward(
 
 
 PIECE = 2**16  # numbers: a few arrays of as many fit into a core's cache
+
+
+@lru_cache(maxsize=64)
+def _average(C: int, dtype: np.dtype) -> Float[np.ndarray, " C"]:
+    """What a row is multiplied with to find its mean."""
+    return np.full(C, 1 / C, dtype)
 
 
 def _pieces(x: Float[np.ndarray, "N C"]) -> list[slice]:

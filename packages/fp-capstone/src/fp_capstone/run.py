@@ -466,7 +466,7 @@ class _Loop:
         self.first = self.trainer.step_number
 
     def _build_trainer(self) -> Trainer:
-        gradients = ThreadedGradients(self.model, self.settings.threads or 1)
+        gradients = ThreadedGradients(self.model, self.settings.threads or 1, self.settings.recompute)
         return Trainer(self.model, gradients, self.train_ids, self.settings)
 
     def _restore(self, run: RunDirectory) -> None:

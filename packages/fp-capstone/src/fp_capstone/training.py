@@ -379,7 +379,7 @@ def _build_optimizers(parameters: Mapping[str, np.ndarray], s: Settings) -> list
     rest = {name: array for name, array in parameters.items() if name not in muon}
     outputs: Literal["rows", "columns"] = "columns" if s.family == "gpt2" else "rows"  # GPT-2 stores (in, out)
     decay = 0.0 if muon else s.weight_decay
-    adamw = AdamW(rest, lr=s.lr, betas=(s.beta1, s.beta2), weight_decay=decay)
+    adamw = AdamW(rest, lr=s.lr, betas=(s.beta1, s.beta2), weight_decay=decay, threads=s.threads or 1)
     optimizers: list[tuple[str, Any, float]] = [("adamw", adamw, s.lr)]
     for first in range(min(s.threads or 1, len(muon))):
         own = {name: parameters[name] for name in muon[first :: s.threads or 1]}
