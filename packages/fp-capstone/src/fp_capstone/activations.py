@@ -19,11 +19,12 @@ of $\tanh u = (e^u - e^{-u}) / (e^u + e^{-u})$ by $e^{-u}$, and it is
 $(1 - e^{-2u}) / (1 + e^{-2u}) = 2 \sigma(2u) - 1$. So $\operatorname{gelu}(x) = x\, \sigma(2u)$: a gate.
 
 **Claim** `capstone.gelu-derivative`. With $s = \sigma(2u)$,
-$\operatorname{gelu}'(x) = s \big( 1 + (1 - s)\, w \big)$, where $w = x\, (2u)' = 2 a x\, (1 + 3 b x^2)$.
+$\operatorname{gelu}'(x) = s + (1 - s)\, \operatorname{gelu}(x)\, (2u)'$, where $(2u)' = 2 a (1 + 3 b x^2)$.
 
 **Proof.** First the derivative of the sigmoid: $\sigma'(t) = e^{-t} / (1 + e^{-t})^2 = \sigma(t)\, (1 - \sigma(t))$,
 because $1 - \sigma(t) = e^{-t} / (1 + e^{-t})$. By the chain rule $s' = s (1 - s) (2u)'$ with
-$(2u)' = 2 a (1 + 3 b x^2)$, and by the product rule $(x s)' = s + x s' = s + s (1 - s)\, x\, (2u)'$. $\blacksquare$
+$(2u)' = 2 a (1 + 3 b x^2)$, and by the product rule $(x s)' = s + x s' = s + (1 - s)\, x s\, (2u)'$, where $x s$ is
+$\operatorname{gelu}(x)$. $\blacksquare$
 
 The slope needs $x^2$ and $s$, which the forward pass has just computed. So the forward pass computes the slope as well,
 piece by piece while these lie in the cache, and writes it over $x$, which nobody needs any more: the backward pass is
@@ -122,11 +123,10 @@ def gelu(
         if flat_slope is not None:
             w *= 6 * _A * _B
             w += 2 * _A
-            w *= v  # 2 x u'
+            w *= out  # gelu(x) (2u)'
             d = np.subtract(1, s, out=flat_slope[piece])
             d *= w
-            d += 1
-            d *= s
+            d += s
     memory.release(mark)
     return y
 

@@ -113,7 +113,7 @@ def cross_entropy_with_gradient(
     z_y = flat[at_y]
     np.exp(z, out=z)
     total = np.matmul(z, ones(V, z.dtype))
-    loss = float(np.sum(np.log(total) - z_y, dtype=np.float64)) / n_total
+    loss = float((np.log(total) - z_y).astype(np.float64).sum()) / n_total
 
     # backward: dl/dz = p - [i = y]
     z *= (1 / (n_total * total))[:, None]

@@ -121,7 +121,7 @@ __all__ = [  # sections, in reading order
     "mistakes",
     "exercises",
 ]
-__version__ = "0.2.0"
+__version__ = "0.2.1"
 
 _SECTION_OF = {
     "SGD": "optimizer",
