@@ -62,7 +62,7 @@ def record(result: Tensor, parameters: Iterable[Tensor]) -> Tape:
     return Tape(
         len(made),
         sum(isinstance(x, Tensor) and x.requires_grad for node in made for x in node._operands),
-        Counter(node._rule.name for node in made),
+        Counter(node._rule.name for node in made if node._rule is not None),
         sum(n > 1 for n in users.values()),
         sum(a.nbytes for a in kept.values()),
         sum(a.nbytes for a in read.values()),
@@ -72,6 +72,7 @@ def record(result: Tensor, parameters: Iterable[Tensor]) -> Tape:
 def _reads(node: Tensor, memory: np.ndarray) -> bool:
     """Whether a VJP of this node reads the numbers in this memory."""
     rule = node._rule
+    assert rule is not None, "a leaf was not made by a rule"
     if memory.dtype.kind != "f" or rule.accumulate is not None:
         return False  # masks and ids are read, and small
     g = np.ones(node.shape, node.dtype)

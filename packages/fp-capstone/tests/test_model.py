@@ -134,9 +134,7 @@ def test_recomputation_changes_no_bit(config, memory):
     model, (ids, targets) = make(config, np.float32), tokens()
     for _ in range(2):  # the second time in the arena's buffer
         loss, grads = model.loss_and_grads(ids, targets, np.random.default_rng(3))
-        again, recomputed = model.loss_and_grads(
-            ids, targets, np.random.default_rng(3), memory=memory, recompute=True
-        )
+        again, recomputed = model.loss_and_grads(ids, targets, np.random.default_rng(3), memory=memory, recompute=True)
         assert again == loss
         for name, g in grads.items():
             np.testing.assert_array_equal(recomputed[name], g, err_msg=name)

@@ -80,7 +80,7 @@ def gelu(
     memory: Memory = HEAP,
 ) -> Float[np.ndarray, "*shape"]:
     """
-    GELU in its hyperbolic-tangent form (A1), and its slope (`capstone.gelu-derivative`) while all that it needs lies in the cache.
+    GELU in its hyperbolic-tangent form (A1), and its slope (`capstone.gelu-derivative`) while all is in the cache.
 
     Parameters
     ----------

@@ -155,7 +155,7 @@ SAFE = 64.0  # scores up to here need no shift: e^64 times a million terms is fa
 
 
 class AttentionTape(NamedTuple):
-    """What the backward pass needs: scaled queries, keys, values, output; row sums and weights of (T9), dropout masks."""
+    """What the backward pass needs: scaled queries, keys, values, output; sums and weights of (T9), dropout masks."""
 
     q: np.ndarray
     k: np.ndarray
@@ -284,7 +284,7 @@ def causal_attention_backward(
     products = np.multiply(divided, y, out=memory.empty(y.shape, y.dtype))
     delta = _by_heads((products.reshape(-1, D) @ ones(D, y.dtype)).reshape(B, T, H, 1), K)
     # the last strip sees all keys and is written, the others are added
-    for i, (texts, rows, r) in reversed(list(enumerate(_pieces(B, T, T, H)))):
+    for i, (texts, rows, _) in reversed(list(enumerate(_pieces(B, T, T, H)))):
         seen, E, G_rows = rows.stop, weights[i], G[texts, :, :, rows]
         mark = memory.mark()
         Z = memory.empty(E.shape, E.dtype)
@@ -311,7 +311,7 @@ def _accumulate(
     first: bool,
     memory: Memory,
 ) -> None:
-    """Add P^T x, summed over the query heads that share a key head, to `total`, or write it there if it is the first."""
+    """Add P^T x, summed over the query heads that share a key head, to `total`; the first one is written."""
     groups = P.shape[2]
     if first and groups == 1:
         np.matmul(P[:, :, 0].swapaxes(-1, -2), x[:, :, 0], out=total)

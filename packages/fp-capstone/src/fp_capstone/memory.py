@@ -12,8 +12,9 @@ You need: `fp_capstone.block`'s idea of a **tape**, the arrays that the backward
 
 Let the forward pass of block $l$ make its tape $t_l$, and scratch that nobody reads after the block. The backward pass
 reads $t_L$ first and $t_1$ last. So memory can be handed out from the bottom up and taken back from the top down: no
-free list, no search, no fragmentation. An **arena** is a stretch of memory with one number, the height `top`; `empty` cuts an
-array at the top, `mark` reads the height, and `release` sets it back, which takes back everything above at once.
+free list, no search, no fragmentation. An **arena** is a stretch of memory with one number, the height `top`; `empty`
+cuts an array at the top, `mark` reads the height, and `release` sets it back, which takes back everything above at
+once.
 
 **Claim** `capstone.arena-disjoint`. If every array is used only until a `release` goes below its end, then no two
 arrays that are in use share memory.
@@ -38,9 +39,10 @@ recomputation attacks (`fp_capstone.recomputation`).
 ## In practice
 
 The buffer grows as it is first used, by pieces that are not moved; pages that no array has touched cost nothing. From
-the second step of a shape on nothing is asked for. Views are kept in a dictionary under (height, shape, type), because cutting one costs NumPy nearly a microsecond, as
-long as a product of small matrices. Between two arrays some bytes are left free: where arrays begin at the same
-distance from a multiple of 4,096, processors take the writing of one for the reading of another and wait.
+the second step of a shape on nothing is asked for. Views are kept in a dictionary under (height, shape, type): to find
+one is as fast as `numpy.empty`, to cut one takes several times as long. Between two arrays some bytes are left free:
+where arrays begin at the same distance from a multiple of 4,096, processors take the writing of one for the reading of
+another and wait.
 
 PyTorch keeps a cache of freed blocks by size; XLA plans one buffer for a whole compiled step, as here; llm.c allocates
 all activations once.

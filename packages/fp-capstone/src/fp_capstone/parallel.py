@@ -118,7 +118,8 @@ class ThreadedGradients:
         if n_shares == 1:
             with self._blas.limit(limits=1, user_api="blas"):
                 return self._share(0, ids, targets, rng, ids.size), self._grads[0].named
-        rngs = [None] * n_shares if rng is None else list(map(np.random.default_rng, rng.integers(2**63, size=n_shares)))
+        seeds = [None] * n_shares if rng is None else rng.integers(2**63, size=n_shares)
+        rngs = [None if seed is None else np.random.default_rng(seed) for seed in seeds]
         parts = np.array_split(ids, n_shares), np.array_split(targets, n_shares), rngs
         with self._blas.limit(limits=1, user_api="blas"):
             losses = list(self._pool.map(self._share, range(n_shares), *parts, [ids.size] * n_shares))

@@ -347,7 +347,7 @@ class Optimizer:
         """Check all that a step is given, count it, and return its rate."""
         lr = self.lr if lr is None else lr
         check_rate(lr)
-        known = len(grads) == len(self.parameters) and self._is_known([grads.get(name) for name in self.parameters])
+        known = grads.keys() == self.parameters.keys() and self._is_known([grads[name] for name in self.parameters])
         if not known or self.check_finite:
             check_gradients(self.parameters, grads, self.check_finite)
         for name, parameter in self.parameters.items() if not known else ():
