@@ -40,9 +40,7 @@ recomputation attacks (`fp_capstone.recomputation`).
 
 The buffer grows as it is first used, by pieces that are not moved; pages that no array has touched cost nothing. From
 the second step of a shape on nothing is asked for. Views are kept in a dictionary under (height, shape, type): to find
-one is as fast as `numpy.empty`, to cut one takes several times as long. Between two arrays some bytes are left free:
-where arrays begin at the same distance from a multiple of 4,096, processors take the writing of one for the reading of
-another and wait.
+one is as fast as `numpy.empty`, to cut one takes several times as long.
 
 PyTorch keeps a cache of freed blocks by size; XLA plans one buffer for a whole compiled step, as here; llm.c allocates
 all activations once.
@@ -56,7 +54,6 @@ __all__ = ["Memory", "Heap", "HEAP", "Arena"]  # the order of the page
 
 FIRST = 2**20  # bytes of the first buffer
 LINE = 64  # bytes that the processor moves at once
-APART = 3 * LINE  # bytes left free behind an array
 
 
 @runtime_checkable
@@ -165,15 +162,16 @@ class Arena:
     def _cut(self, key: tuple[int, tuple[int, ...], np.dtype]) -> tuple[np.ndarray, int]:
         top, shape, dtype = key
         size = int(np.prod(shape)) * dtype.itemsize
-        whole = -(-size // LINE) * LINE + APART
+        whole = -(-size // LINE) * LINE
         for begin, buffer in self._buffers:
             at = max(top, begin)
             if at + whole <= begin + buffer.size:
                 break
         else:  # none has room above the height: as much again, or more
             begin = at = sum(buffer.size for _, buffer in self._buffers)
-            bytes_ = np.empty(max(whole, begin, FIRST) + LINE, np.uint8)
-            buffer = bytes_[-bytes_.ctypes.data % LINE :][:-LINE]
+            size_of_buffer = max(whole, begin, FIRST)
+            unaligned = np.empty(size_of_buffer + LINE, np.uint8)
+            buffer = unaligned[-unaligned.ctypes.data % LINE :][:size_of_buffer]
             self._buffers.append((begin, buffer))
         if len(self._views) > 100_000:  # of steps of ever new shapes
             self._views.clear()
