@@ -74,14 +74,9 @@ def batch(B: int, T: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seconds_of(work: Work, seconds: float, least: int = 3) -> float:
-    """The median of as many runs as fit in the time, after one that is not counted if they are short."""
-    start = time.perf_counter()
+    """The median of as many runs as fit in the time, after one that is not counted: its memory may be new."""
     work()
-    took = [time.perf_counter() - start]
-    if took[0] > seconds:
-        least -= 1  # long enough for what was new the first time not to matter
-    else:
-        took = []
+    took: list[float] = []
     while len(took) < least or sum(took) < seconds:
         start = time.perf_counter()
         work()
