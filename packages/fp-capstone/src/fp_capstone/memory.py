@@ -167,9 +167,9 @@ class Arena:
             at = max(top, begin)
             if at + whole <= begin + buffer.size:
                 break
-        else:  # none has room above the height: as much again, or more
+        else:  # none has room above the height: an eighth more, or what is asked for
             begin = at = sum(buffer.size for _, buffer in self._buffers)
-            size_of_buffer = max(whole, begin, FIRST)
+            size_of_buffer = max(whole, begin // 8, FIRST)
             unaligned = np.empty(size_of_buffer + LINE, np.uint8)
             buffer = unaligned[-unaligned.ctypes.data % LINE :][:size_of_buffer]
             self._buffers.append((begin, buffer))

@@ -46,8 +46,8 @@ right for as many blocks as the tape has streams: some twenty. So that is what i
 ## In practice
 
 `Model.loss_and_grads(..., recompute=True)`, `ThreadedGradients(model, n, recompute=True)` and `fp-capstone train
---recompute`. The price is below the third that the claim says, for AdamW and the output layer are not computed
-twice. What both ways hold and what a process takes is measured in `fp_capstone.growth`.
+--recompute`. What both ways hold, and what a process takes, is measured in `fp_capstone.growth`; what it costs in
+time is in the package's README.
 
 The idea is that of Griewank's checkpoints for differentiating programs (1992); Chen and others (2016) brought it to
 deep networks. Large systems recompute selectively: what is cheap to compute and large to keep (attention's table,

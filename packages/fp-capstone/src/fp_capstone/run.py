@@ -59,6 +59,8 @@ from fp_capstone.model import Model
 from fp_capstone.parallel import ThreadedGradients
 from fp_capstone.settings import Settings, read_settings
 from fp_capstone.training import StepRecord, Trainer, model_config
+from fp_dynamics.diagnosis import diagnose
+from fp_dynamics.history import RunHistory
 from fp_markov.information import bits_per_byte
 from fp_tokenize.characters import ByteTokenizer, CharTokenizer
 from fp_tokenize.interchange import load as load_tokenizer
@@ -559,7 +561,10 @@ class _Loop:
         while trainer.step_number < settings.n_steps:
             if settings.seconds is not None and self.seconds - before >= settings.seconds:
                 break
-            record = trainer.step()
+            try:
+                record = trainer.step()
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{error}{self._doctor()}") from None
             step = record.step
             self.training_seconds += record.seconds
             scored = step % settings.eval_every == 0 or step == settings.n_steps
@@ -585,6 +590,11 @@ class _Loop:
                 self._log(window, losses)
                 self._draw()
         return self._finish()
+
+    def _doctor(self) -> str:
+        """What stage 8 says first about the run so far, for the error that ends it."""
+        findings = diagnose(RunHistory(self.run.path))
+        return f". Before that: {findings[0].name}, {findings[0].evidence}" if findings else ""
 
     def _evaluate(self, window: int) -> dict[str, str]:
         """Columns of `metrics.csv`."""

@@ -110,7 +110,7 @@ class Settings:
     checkpoint_every: int = _knob(200, "Steps between checkpoints.", at_least=1)
     seed: int = _knob(1, "Seed of everything random.", at_least=0)
     threads: int | None = _knob(None, "Threads over the batch; default: one per core.", at_least=1)
-    recompute: bool = _knob(False, "Keep less of each block and compute it twice: less memory, a fifth more time.")
+    recompute: bool = _knob(False, "Keep less of each block and compute it twice: less memory, a third more time.")
     run_dir: str | None = _knob(None, "Where the run is written; default: a new folder under runs/.")
 
     def __post_init__(self) -> None:
