@@ -233,7 +233,63 @@ CONSTRUCTS = {
         2. `fp_later`
 
         ## After
+
+        See the [troubles](troubleshooting.html#it-is-odd), the [words](glossary.html), and [a page](notes.html).
     """,
+    "book/notes.md": """
+        # Notes on $n$
+
+        ## What $n$ is
+
+        <!-- figure: halves -->
+
+        As `fp_small.section` and `fp_small.double` say, and `small.even` proves.
+    """,
+    "book/glossary.md": r"""
+        # Glossary
+
+        The words.
+
+        **box** (boxes; only in later). What `fp_small.Box` is.
+
+        **Even** (EVEN). Cut into pairs, nothing is left: $n < 3$ "or" `small.even`.
+
+        **thing** (small matter,
+        small matters). All that is: see `fp_small.section` and $\frac{1}{2}$.
+    """,
+    "book/troubleshooting.md": """
+        # Troubleshooting
+
+        ## Numbers
+
+        ### It is odd
+
+        **Symptom.** The things are odd.
+
+        **Diagnosis.** Nothing was doubled.
+
+        **Fix.** Double it.
+
+        **Shown by** `packages/fp-small/tests/test_section.py::test_twice_a_number_is_even`
+    """,
+    "book/figures/halves.py": """
+        import json
+        from pathlib import Path
+
+        def render():
+            measured = json.loads((Path(__file__).parents[1] / "measured" / "run.json").read_text())
+            return f"<table><tr><th>half</th><td>{measured / 2}</td></tr></table>"
+    """,
+    "book/measured/run.json": "3",
+    "book/widgets/shared.css": "body { margin: 0; }",
+    "book/widgets/dice/index.html": "<!doctype html><title>Dice · A small book</title><p>Roll.</p>",
+    "book/widgets/dice/build.py": """
+        import sys
+        from pathlib import Path
+        from fp_small.section import double
+        Path(sys.argv[1], "data.js").write_text(f"window.SIDES = {double(3)}")
+    """,
+    "book/widgets/dice/dice.test.mjs": "throw 1",
     "packages/fp-later/src/fp_later/__init__.py": '''
         """Stage 2 of 2: what comes later, for $n > 1$."""
         __all__ = []
@@ -247,6 +303,12 @@ CONSTRUCTS = {
         | `fp_small.section` | What is $|x|$? |
 
         `fp_small.double` and `fp_small.Box.open` live in a section, `fp_later.nothing` will.
+
+        ## A thing in a heading
+
+        The code `thing`, then things, and a thing; even is Even, `EVEN` is code, and a box stays.
+
+        >>> thing = small_matter = "thing"
         """
         from importlib import import_module
         __all__ = ["section", "exercises"]
@@ -395,6 +457,10 @@ def test_every_construct_becomes_a_page(small_book):
         "fp_small/exercises.html",
         "fp_small/exercises/e01_first.html",
         "fp_later.html",
+        "glossary.html",
+        "notes.html",
+        "troubleshooting.html",
+        "widgets/dice/index.html",
     }
     section = (small_book / "fp_small" / "section.html").read_text("utf8")
     assert "MATHHOLD" not in section
@@ -510,7 +576,7 @@ def test_the_ledger_counts_claims_and_checks_by_kind(small_book):
 
 
 def test_every_page_leads_to_the_ledger_and_every_claim_to_its_entry(small_book):
-    for file in small_book.rglob("*.html"):
+    for file in {*small_book.rglob("*.html")} - {*small_book.rglob("widgets/**/*.html")}:
         up = "../" * (len(file.relative_to(small_book).parts) - 1)
         assert f'href="{up}ledger.html"' in file.read_text("utf8"), file
     section = (small_book / "fp_small" / "section.html").read_text("utf8")
@@ -538,6 +604,145 @@ def test_a_claim_and_a_check_that_do_not_meet_stop_the_build(tmp_path, file, tex
     assert run.returncode == 1
     assert sentence in run.stderr
     assert not (tmp_path / "site").exists()
+
+
+# --- the pages of the book -------------------------------------------------------------------------------------------
+
+
+def words(fragment):
+    return " ".join(html.unescape(re.sub("<[^>]*>", "", re.sub("<math.*?</math>", "", fragment))).split())
+
+
+def test_every_page_has_the_one_navigation(small_book):
+    for file in small_book.rglob("*.html"):
+        depth = len(file.relative_to(small_book).parts) - 1
+        if "widgets" not in file.parts:
+            (nav,) = re.findall(r'<nav class="pdoc">(.*?)</nav>', file.read_text("utf8"), re.DOTALL)
+            for target in ("index", "notes", "glossary", "troubleshooting", "ledger", "fp_small", "fp_later"):
+                assert f'href="{"../" * depth}{target}.html"' in nav, file
+            assert f'<a href="{"../" * depth}widgets/dice/index.html">Dice</a>' in nav, file
+
+
+def test_a_page_of_the_book_links_what_it_names_and_shows_its_figures(small_book):
+    page = (small_book / "notes.html").read_text("utf8")
+    assert '<a href="fp_small/section.html"><code>fp_small.section</code></a>' in page
+    assert '<a href="fp_small/section.html#double"><code>fp_small.double</code></a>' in page
+    assert '<a href="fp_small/section.html#claim-small.even"><code>small.even</code></a>' in page
+    assert "<td>1.5</td>" in page
+    assert page.count('class="katex"') > 1
+    assert "mathhold" not in page.lower()
+
+
+def test_a_chapter_links_the_first_occurrence_of_a_term_and_nothing_else(small_book):
+    chapter = (small_book / "fp_small.html").read_text("utf8")
+    links = re.findall(r'<a class="term" href="([^"]*)" title="([^"]*)">([^<]*)</a>', chapter)
+    assert [(href, text) for href, _, text in links] == [
+        ("glossary.html#term-thing", "things"),
+        ("glossary.html#term-even", "Even"),
+    ]
+    assert links[1][1] == "Cut into pairs, nothing is left: n &lt; 3 &quot;or&quot; small.even."
+    assert links[0][1] == "All that is: see fp_small.section and 1/2."
+    assert chapter.index("Stage 1 of 2: small") < chapter.index('class="term"') < chapter.index("<table>")
+
+
+def test_a_term_is_not_linked_where_it_is_derived(small_book):
+    section = (small_book / "fp_small" / "section.html").read_text("utf8")
+    assert "is even" in section
+    assert 'class="term"' not in section
+
+
+def test_the_glossary_has_an_anchor_and_a_definition_for_each_term(small_book):
+    page = (small_book / "glossary.html").read_text("utf8")
+    entries = re.findall(r'<dt id="term-(\w+)">(.*?)</dt>\s*<dd>(.*?)</dd>', page, re.DOTALL)
+    assert [(name, words(term)) for name, term, _ in entries] == [
+        ("box", "box also boxes"),
+        ("even", "Even also EVEN"),
+        ("thing", "thing also small matter, small matters"),
+    ]
+    assert '<a href="fp_small/section.html#claim-small.even">' in entries[1][2]
+    assert re.findall(r'<h2 id="letter-(\w)">', page) == ["B", "E", "T"]
+
+
+def test_a_trouble_shows_the_test_that_it_names(small_book):
+    page = (small_book / "troubleshooting.html").read_text("utf8")
+    (evidence,) = re.findall(r'<details class="evidence">(.*?)</details>', page, re.DOTALL)
+    text = words(evidence)
+    assert text.startswith("Shown by a test: twice a number is even packages/fp-small/tests/test_section.py")
+    assert "@pytest.mark.parametrize" in text
+    assert "assert double(n) % 2 == 0 < n" in text
+    assert "Shown by</strong>" not in page
+
+
+def test_a_tool_is_copied_and_its_data_is_built_and_kept(small_book):
+    assert (small_book / "widgets" / "dice" / "data.js").read_text("utf8") == "window.SIDES = 6"
+    assert (small_book / "widgets" / "shared.css").is_file()
+    assert {file.name for file in (small_book / "widgets" / "dice").iterdir()} == {"index.html", "data.js"}
+    assert len(list((small_book.parent / "cache").glob("widget.dice.*"))) == 1
+
+
+WRONG = {
+    "book/index.md": [(", and [a page](notes.html)", ""), ("glossary.html", "none.html")],
+    "book/notes.md": [("# Notes on $n$", ""), ("small.even", "small.odd"), ("halves", "thirds")],
+    "book/glossary.md": [("**box** (boxes", "**zoo** (EVEN"), ("`fp_small.Box`", "it")],
+    "book/troubleshooting.md": [
+        ("**Fix.**", "Fix."),
+        ("_is_even`", "_is_odd`, `packages/fp-small/tests/test_none.py::test_it`, `failure: none`"),
+    ],
+    "book/widgets/dice/index.html": [("<title>", "<p>")],
+}
+SENTENCES = [
+    "book/notes.md: the landing page, book/index.md, does not link notes.html",
+    "book/glossary.md: the landing page, book/index.md, does not link glossary.html",
+    "index.html links to none.html, which is not a page of the site",
+    "book/notes.md: a page begins with `# ` and its title",
+    "'even' stands after 'zoo': the entries are in alphabetical order, each once",
+    "book/glossary.md: 'EVEN' is there twice",
+    "'zoo' does not name the claim or section that derives it",
+    "'It is odd' has no paragraph that begins with **Fix.**",
+    "there is no packages/fp-small/tests/test_section.py::test_twice_a_number_is_odd, which a trouble names",
+    "there is no packages/fp-small/tests/test_none.py::test_it, which a trouble names",
+    "there is no failure: none, which a trouble names",
+    "book/widgets/dice: a tool has a page, index.html, with a <title>",
+    "figures/halves.py: no docstring names this figure",
+]
+
+
+def replaced(file):
+    text = CONSTRUCTS[file]
+    for old, new in WRONG[file]:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def test_what_is_wrong_with_the_pages_of_the_book_stops_the_build(tmp_path):
+    linked = WRONG.keys() - {"book/index.md"}  # an unlinked page is not read, so that needs another build
+    runs = [
+        build_book(tmp_path / str(n), **{file: replaced(file) for file in files})
+        for n, files in enumerate((linked, ["book/index.md"]))
+    ]
+    said = "".join(run.stderr for run in runs)
+    assert [run.returncode for run in runs] == [1, 1]
+    assert "Traceback" not in said
+    assert [sentence for sentence in SENTENCES if sentence not in said] == []
+    assert "notes: there is no claim `small.odd`" in said
+    assert "<!-- figure: thirds --> is named, but there is no" in said
+
+
+def test_a_tool_whose_data_cannot_be_built_stops_the_build(tmp_path):
+    text = CONSTRUCTS["book/widgets/dice/build.py"].replace("double(3)", "1 / 0")
+    run = build_book(tmp_path, **{"book/widgets/dice/build.py": text})
+    assert run.returncode == 1
+    assert "dice/build.py failed" in run.stderr
+    assert "ZeroDivisionError" in run.stderr
+
+
+def test_a_draft_is_written_and_says_what_is_wrong(tmp_path):
+    write_book(tmp_path / "book", **{"book/notes.md": "# Notes\n\n`small.odd`"})
+    run = build(tmp_path / "site", "--source", tmp_path / "book", "--cache", tmp_path / "cache", "--draft")
+    assert run.returncode == 1
+    assert "there is no claim `small.odd`" in run.stderr
+    assert "small.odd" in (tmp_path / "site" / "notes.html").read_text("utf8")
 
 
 # --- exercises -------------------------------------------------------------------------------------------------------
@@ -600,6 +805,7 @@ def test_a_chapter_lists_its_exercises_with_their_levels(small_book):
 def test_search_finds_an_exercise_and_gives_nothing_away(small_book):
     index = (small_book / "search.js").read_text("utf8")
     assert "fp_small.exercises.e01_first.half" in index
+    assert "small/01: Halves of 2n" in index
     for secret in ("HINTS", "MISTAKES", "PROBES", "e01_first.check", "Divide", "multiply"):
         assert secret not in index
 
@@ -648,11 +854,15 @@ def test_a_figure_is_drawn_again_only_when_something_it_may_depend_on_changes(tm
         (1, {"packages/fp-later/src/fp_later/__init__.py": '"""Stage 2 of 2: later."""\n__all__ = []'}),
         (2, {"packages/fp-small/src/fp_small/section.py": text.replace("return 2 * n", "return n + n")}),
         (3, {"packages/fp-small/figures/_shared.txt": "5"}),
+        (4, {"packages/fp-small/figures/_shared.txt": "5", "packages/fp-small/benchmarks/bench_double.json": "1"}),
+        (4, {"packages/fp-small/figures/_shared.txt": "5", "packages/fp-later/benchmarks/bench_later.json": "1"}),
+        (5, {"packages/fp-small/figures/_shared.txt": "5", "book/measured/run.json": "4"}),
     ):
         run = build_book(tmp_path, **changed)
         assert run.returncode == 0, run.stderr
         assert tally.read_text("utf8").count("drawn") == drawn, changed
         assert len(list((tmp_path / "cache").glob("fp_small.doubles.*.html"))) == 1
+    assert "<td>2.0</td>" in (tmp_path / "site" / "notes.html").read_text("utf8")
     assert "<td>10</td>" in (tmp_path / "site" / "fp_small" / "section.html").read_text("utf8")
 
 
@@ -745,7 +955,7 @@ def test_the_landing_page_lists_the_stages_in_their_order():
 
 LOOK = """() => {
     document.querySelectorAll("details").forEach(e => e.open = true);
-    const prose = document.querySelector("main.pdoc").cloneNode(true);
+    const prose = (document.querySelector("main.pdoc") || document.body).cloneNode(true);
     prose.querySelectorAll("pre, code, .katex, script").forEach(e => e.remove());
     const root = document.documentElement;
     return {
@@ -862,7 +1072,7 @@ def test_every_formula_of_every_docstring_is_rendered(survey):
     total = 0
     for name, page in survey["pages"].items():
         assert page["failed"] == 0, name
-        if name not in ("index.html", "ledger.html"):
+        if name.startswith("fp_"):
             module = pdoc.doc.Module.from_name(name.removesuffix(".html").replace("/", "."))
             expected = sum(count_formulas(docstring) for docstring in shown(module))
             assert page["formulas"] == expected, name
@@ -931,6 +1141,105 @@ def test_search_finds_a_word_and_shows_formulas_as_text(site, address, browser, 
         assert "MATHHOLD" not in page.content()
         hits.first.locator("a").first.click()
         page.wait_for_url("**/fp_transformer/config.html#TransformerConfig.parameter_shapes")
+
+
+def hits(page, asked):
+    """The kinds and addresses of what a search finds, best first."""
+    page.locator("input[type=search]").fill(asked)
+    page.locator(".search-result").first.wait_for()
+    return page.locator(".search-result > .attr").evaluate_all(
+        "hits => hits.map(hit => [hit.classList[1], hit.getAttribute('href')])"
+    )
+
+
+@pytest.mark.slow
+def test_one_search_finds_pages_terms_claims_and_exercises(small_book, browser):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{small_book.as_uri()}/fp_small/section.html")
+        for asked, found in {
+            "thing": ["term", "../glossary.html#term-thing"],
+            "small matters": ["term", "../glossary.html#term-thing"],
+            "small.even": ["claim", "../fp_small/section.html#claim-small.even"],
+            "it is odd": ["page", "../troubleshooting.html#it-is-odd"],
+            "Halves": ["exercise", "../fp_small/exercises/e01_first.html"],
+            "double": ["function", "../fp_small/section.html#double"],
+        }.items():
+            assert hits(page, asked)[0] == found, asked
+        kind, address = next(hit for hit in hits(page, "notes") if "#" in hit[1])
+        assert kind == "page"
+        assert "mathhold" not in address
+        page.goto(f"{small_book.as_uri()}/{address.removeprefix('../')}")
+        assert page.locator(f'[id="{unquote(urldefrag(address).fragment)}"]').count() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "kind", "address"),
+    [
+        ("perplexity", "term", "glossary.html#term-perplexity"),
+        ("attention.backward", "claim", "fp_attention/scaled_dot.html#claim-attention.backward"),
+        ("the loss is nan", "page", "troubleshooting.html#the-loss-is-nan"),
+        ("three paths", "page", "index.html#three-paths"),
+        ("markov/06", "exercise", "fp_markov/exercises/e06_perplexity.html"),
+    ],
+)
+def test_the_search_of_the_book_begins_with_what_was_asked_for(site, browser, asked, kind, address):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{site.as_uri()}/notation.html")
+        assert hits(page, asked)[0] == [kind, address]
+
+
+@pytest.mark.slow
+def test_a_page_of_the_book_is_used_with_the_keyboard_alone(site, browser):
+    with browser.new_context(viewport={"width": 1200, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(f"{site.as_uri()}/fp_optim/adaptive.html")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the text"
+        assert page.locator(".skip").bounding_box()["x"] >= 0
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('main') !== null"), "the first link of the text is next"
+        page.locator("main a.term").first.focus()
+        target = page.locator("main a.term").first.get_attribute("href")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/{target.removeprefix('../')}")
+        page.goto(f"{site.as_uri()}/glossary.html")
+        page.locator("input[type=search]").focus()
+        page.keyboard.type("perplexity")
+        page.locator(".search-result").first.wait_for()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/glossary.html#term-perplexity")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_pages_of_the_book_fit_and_can_be_read(site, browser, width, scheme):
+    contrast = """() => {
+        const parts = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+        const linear = x => (x /= 255) <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4;
+        const light = colour => parts(colour).map(linear).reduce((sum, x, n) => sum + x * [.2126, .7152, .0722][n], 0);
+        const ground = getComputedStyle(document.documentElement).getPropertyValue("--pdoc-background").trim();
+        const probe = document.body.appendChild(document.createElement("i"));
+        probe.style.color = ground;
+        const below = light(getComputedStyle(probe).color);
+        return Math.min(...[...document.querySelectorAll("main p, main a, main dt small, main summary")].map(e => {
+            const [dark, bright] = [below, light(getComputedStyle(e).color)].sort((a, b) => a - b);
+            return (bright + .05) / (dark + .05);
+        }));
+    }"""
+    with browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme) as context:
+        page = context.new_page()
+        for file in sorted(site.glob("*.html")):
+            page.goto(file.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0, (
+                file
+            )
+            assert page.evaluate(contrast) >= 4.5, f"{file}: the contrast that WCAG 2 asks of text"
 
 
 @pytest.mark.slow
