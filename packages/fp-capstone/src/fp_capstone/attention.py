@@ -114,15 +114,24 @@ $$
 In each of them the factor $1 / n_i$ of row $i$ has moved from $P$ to a row of $D$ numbers: (T3), (T4), and (T7) with
 (T5) and (T6) inserted, where it multiplies the bracket. So the table is never divided.
 
-**Claim** `capstone.no-shift`. If $|S_{ij}| \le c$ for all $j \le i$, then $e^{-c} \le E_{ij} \le e^c$ there, and
-$e^{-c} \le n_i \le T e^c$.
+**Claim** `capstone.no-shift`. If $|S_{ij}| \le c$ for all $j \le i$, then $e^{-c} \le E_{ij} \le e^c$ there,
+$e^{-c} \le n_i \le T e^c$ and $\frac{1}{T} e^{-c}\, |G_{id}| \le |G'_{id}| \le e^c\, |G_{id}|$.
 
 **Proof.** The exponential is increasing and positive, and row $i$ has between one and $T$ terms, each between the two
-bounds. $\blacksquare$
+bounds. Divide $|G_{id}|$ by the bounds of $n_i$. $\blacksquare$
 
-For $c = 64$ and a million positions all of these lie between $10^{-28}$ and $10^{34}$, where float32 keeps its full
-precision. So the maximum of each row, which a softmax subtracts so that nothing overflows, need not be found: the
-largest and the smallest score of a whole piece of the table decide whether it has to be.
+So the maximum of each row, which a softmax subtracts so that nothing overflows, need not be found where $c$ is small
+enough: the largest and the smallest score of a whole piece of the table decide. What is small enough? The bounds for
+$n_i$ and the least $|G_{id}|$ whose $G'_{id}$ is sure to keep float32's full precision, with a million positions:
+
+>>> for c in (32, 64):
+...     n = 10**6 * math.exp(c)
+...     print(f"c = {c}: {math.exp(-c):.0e} to {n:.0e}, {np.finfo(np.float32).tiny * n:.0e}")
+c = 32: 1e-14 to 8e+19, 9e-19
+c = 64: 2e-28 to 6e+33, 7e-05
+
+With $c = 64$ nothing overflows either, but gradients of ordinary size would be rounded like the smallest numbers there
+are. The code takes $c = 32$.
 
 **Cost.** Queries are taken in blocks of rows, and a block meets only the keys up to its own last row. With $n$
 blocks of $T / n$ rows, block $m$ computes $m / n$ of its rows' square, on average $\frac{1}{2} (1 + 1 / n)$, so little
@@ -151,7 +160,7 @@ __all__ = ["AttentionTape", "causal_attention", "causal_attention_backward"]
 
 ROWS = 64  # of a strip of queries
 SCORES = 2**17  # of a piece: strips of several sequences are taken together up to here, and stay in a core's cache
-SAFE = 64.0  # scores up to here need no shift: e^64 times a million terms is far from the largest float32
+SAFE = 32.0  # scores up to here need no shift (`capstone.no-shift`)
 
 
 class AttentionTape(NamedTuple):

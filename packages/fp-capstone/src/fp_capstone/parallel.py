@@ -34,7 +34,10 @@ taken in the order of the shares, so the result has the same bits from run to ru
 Dropout draws from one generator a share, seeded in order from the caller's.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -110,21 +113,36 @@ class ThreadedGradients:
             Nats per token.
         grads : dict
             Gradients under the parameters' names, in memory that the next call reuses.
+
+        Raises
+        ------
+        ValueError
+            As `Model.loss_and_grads`. An error or an interrupt ends the call when no thread is at work any more.
         """
         if len(self._grads) == 1:
-            return self._share(0, ids, targets, rng, ids.size), self._grads[0].named
-        work = ids.size * self._model.config.n_parameters
+            return self._share(0, ids, targets, rng, None), self._grads[0].named
+        work = np.size(ids) * self._model.config.n_parameters
         n_shares = max(1, min(len(self._grads), len(ids), work // WORTHWHILE))
         if n_shares == 1:
             with self._blas.limit(limits=1, user_api="blas"):
-                return self._share(0, ids, targets, rng, ids.size), self._grads[0].named
+                return self._share(0, ids, targets, rng, None), self._grads[0].named
+        self._model._check(ids, 0, targets)  # as a whole, of which a message may speak
         seeds = [None] * n_shares if rng is None else rng.integers(2**63, size=n_shares)
         rngs = [None if seed is None else np.random.default_rng(seed) for seed in seeds]
         parts = np.array_split(ids, n_shares), np.array_split(targets, n_shares), rngs
         with self._blas.limit(limits=1, user_api="blas"):
-            losses = list(self._pool.map(self._share, range(n_shares), *parts, [ids.size] * n_shares))
-            list(self._pool.map(self._add, range(n_shares), [n_shares] * n_shares))
+            losses = self._in_threads(self._share, range(n_shares), *parts, [ids.size] * n_shares)
+            self._in_threads(self._add, range(n_shares), [n_shares] * n_shares)
         return sum(losses), self._grads[0].named
+
+    def _in_threads(self, do: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """What a function returns for each of several arguments, a thread for each."""
+        # in copies of the caller's context, where NumPy keeps what is to become of an overflow
+        work = [self._pool.submit(copy_context().run, do, *each) for each in zip(*arguments, strict=True)]
+        try:
+            return [share.result() for share in work]
+        finally:  # after an error, too: the next call uses the same memory
+            wait(work)
 
     def _share(
         self,
@@ -132,7 +150,7 @@ class ThreadedGradients:
         ids: Int[np.ndarray, "b T"],
         targets: Int[np.ndarray, "b T"],
         rng: np.random.Generator | None,
-        n_total: int,
+        n_total: int | None,
     ) -> float:
         """The loss of the i-th share, whose gradient is left in its buffer."""
         arena = self._arenas[i]

@@ -8,7 +8,7 @@ Settings come from four places, and the later one wins:
 
 1. the defaults of `Settings`;
 2. a **preset**, a named set of sizes and rates that go well together: `tiny` for trying things (seconds), `small` for
-   the default run (two to three minutes on two cores), `base` for texts of a megabyte or more, and patience;
+   the default run (one to two minutes on two cores), `base` for texts of a megabyte or more, and patience;
 3. a TOML file, whose keys are the fields of `Settings` and `preset`;
 4. options of the command line, which have the same names with `-` for `_`.
 

@@ -78,7 +78,7 @@ resumption is what lets them find out whether a spike in the loss was the data's
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -329,10 +329,14 @@ class Trainer:
             self._pool.submit(optimizer.step, {name: grads[name] for name in optimizer.parameters}, lr=peak * factor)
             for _, optimizer, peak in self._optimizers
         ]
-        for update in updates:
-            update.result()
-        self.step_number += 1
-        self.n_tokens += tokens
+        try:
+            for update in updates:
+                update.result()
+        finally:  # an interrupt finds the step done and counted
+            wait(updates)
+            if all(update.exception() is None for update in updates):
+                self.step_number += 1
+                self.n_tokens += tokens
         return StepRecord(self.step_number, loss, norm, s.lr * factor, window, tokens, time.perf_counter() - started)
 
     def tensors(self) -> dict[str, np.ndarray]:
