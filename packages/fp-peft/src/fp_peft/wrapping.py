@@ -45,6 +45,8 @@ $$2 R m n + 3 R r (m + n). \qquad \text{(E1)}$$
 by (E3) of `fp_peft.lora`, $\bar H$ takes $R m r$, $\bar B$ $R m r$, $\bar A$ $R r n$, and $\bar H A$ $R r n$: twice $R
 r (m + n)$. $\blacksquare$
 
+(The code computes $\bar H$ once for $\bar A$ and again for $\bar X$, $R m r$ more, so that either can be left out.)
+
 So for small ranks a step costs two thirds of the products of full fine-tuning, not a small part of them: the gradient
 still has to travel through all layers above the lowest trained one. What shrinks to almost nothing is the state of the
 optimizer, and the gradients themselves. `work` counts both:
