@@ -140,7 +140,8 @@ def test_dpo_in_trl(seed):
     model = Fixed(leaf)
     trainer = Stand(
         model=model, ref_model=Fixed(torch.tensor(reference)), accelerator=Same(), ld_alpha=None, beta=0.3,
-        f_divergence_type="reverse_kl", _tp_size=1, _total_train_tokens=0, loss_types=["sigmoid"], loss_weights=[1.0], label_smoothing=0.0,
+        f_divergence_type="reverse_kl", _tp_size=1, _total_train_tokens=0,
+        loss_types=["sigmoid"], loss_weights=[1.0], label_smoothing=0.0,
         args=SimpleNamespace(gradient_checkpointing_kwargs=None),
     )  # fmt: skip
     inputs = {

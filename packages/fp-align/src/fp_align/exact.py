@@ -96,8 +96,8 @@ others tend to $-\infty$ and their exponentials to $0$. $\blacksquare$
    1  reward 1.350  KL 0.323
  0.1  reward 2.000  KL 1.609
 
-The last is $\ln 5$: of the reference's answers one in five is the best, and the policy gives no other. No reward,
-however high, costs more than that. A policy that is the best of $n$ draws goes another way to the same end.
+The last is $\ln 5$: of the reference's answers one in five is the best, and the policy gives no other. However cheap
+the nats are, no reward can send it farther than that.
 
 ## The gradient
 
