@@ -5,14 +5,16 @@ A docstring names a figure on a line of its own, in a comment that a plain pdoc 
 
     <!-- figure: NAME -->
 
-There the page shows what `render()` in `packages/<package>/figures/NAME.py` returns: a table, and a drawing if one
-helps, as a fragment of HTML. The fragment is well-formed XML. Its numbers stand in a table with header cells, because a
-drawing is not read aloud; an `svg` has a `viewBox`, `role="img"`, and an `aria-label` or a `title`. Lines and areas
-take their colours from `var(--figure-1)` to `var(--figure-4)`, which differ in the light and in the dark, and from
-`currentColor`. Files in `figures/` whose names begin with an underscore are shared by the others or hold their data.
+There the page shows what `render()` in `packages/<package>/figures/NAME.py`, or for the pages of the book in
+`book/figures/NAME.py`, returns: a table, and a drawing if one helps, as a fragment of HTML. The fragment is well-formed
+XML. Its numbers stand in a table with header cells, because a drawing is not read aloud; an `svg` has a `viewBox`,
+`role="img"`, and an `aria-label` or a `title`. Lines and areas take their colours from `var(--figure-1)` to
+`var(--figure-4)`, which differ in the light and in the dark, and from `currentColor`. Files in `figures/` whose names
+begin with an underscore are shared by the others or hold their data.
 
 A figure is computed again only when something that it may depend on changes: its own file and the shared ones, the
-sources of its package and of the packages before it in the book, Python, NumPy. The results are kept in
+sources of its package and of the packages before it in the book, what their benchmarks and the runs in
+`book/measured/` have measured, Python, NumPy. The results are kept in
 `tools/docs/.cache`, which git ignores; deleting it costs only time.
 """
 
@@ -37,15 +39,17 @@ FORBIDDEN = {"script", "style", "link", "iframe", "img", "image", "object"}
 class Figures:
     """The figures of the packages, each drawn where a page names it; what is wrong is gathered in `problems`."""
 
-    def __init__(self, folders: dict[str, Path], cache: Path) -> None:
+    def __init__(self, folders: dict[str, Path], cache: Path, book: Path) -> None:
         self.folders = folders  # of each package, in the order of the book
+        self.book = book
         self.cache = cache
         self.problems: list[str] = []
         self.drawn: dict[Path, str] = {}
 
     def place(self, page: str, html: str) -> str:
-        """`html`, the page of a module, with its figures."""
-        folder = self.folders[page.partition(".")[0]]
+        """`html`, the page of a module or of the book, with its figures."""
+        package = page.partition(".")[0]
+        folder = self.folders.get(package, self.book)
         placed: set[str] = set()
 
         def fragment(match: re.Match[str]) -> str:
@@ -60,14 +64,16 @@ class Figures:
                 return ""
             placed.add(file.stem)
             if file not in self.drawn:
-                self.drawn[file] = self.draw(page.partition(".")[0], file)
+                self.drawn[file] = self.draw(package if package in self.folders else "book", file)
             return self.drawn[file]
 
         return ANY_MARKER.sub(fragment, html)
 
     def unnamed(self) -> list[str]:
         """One sentence for each figure that stands on no page."""
-        files = [file for folder in self.folders.values() for file in sorted(folder.glob("figures/[!_]*.py"))]
+        files = [
+            file for folder in (*self.folders.values(), self.book) for file in sorted(folder.glob("figures/[!_]*.py"))
+        ]
         return [f"{shown(file)}: no docstring names this figure" for file in files if file not in self.drawn]
 
     def draw(self, package: str, file: Path) -> str:
@@ -95,11 +101,14 @@ class Figures:
 
     def key(self, package: str, file: Path) -> str:
         """A hash of everything that the figure may depend on."""
-        before = list(self.folders)[: list(self.folders).index(package) + 1]
-        sources = [path for name in before for path in sorted(self.folders[name].glob("src/**/*")) if path.is_file()]
+        names = list(self.folders)
+        before = [self.folders[name] for name in (names[: names.index(package) + 1] if package in names else names)]
+        sources = [path for folder in before for path in sorted(folder.glob("src/**/*")) if path.is_file()]
+        measured = [path for folder in before for path in sorted(folder.glob("benchmarks/*.json"))]
+        measured += sorted(self.book.glob("measured/*.json"))
         shared = [path for path in sorted(file.parent.glob("_*")) if path.is_file()]
         digest = hashlib.sha256(f"{sys.version} {numpy.__version__}".encode())
-        for path in [Path(__file__), file, *shared, *(path for path in sources if path.suffix != ".pyc")]:
+        for path in [Path(__file__), file, *shared, *measured, *(path for path in sources if path.suffix != ".pyc")]:
             content = path.read_bytes()
             digest.update(f"{path.name} {len(content)}\n".encode() + content)
         return digest.hexdigest()[:16]

@@ -160,6 +160,8 @@ def breakable(rendered: str) -> str:
 
 def plain_text(rendered: str) -> str:
     """The formula that KaTeX rendered, on one line of text: `e^x/(1 + e^x)`."""
+    if "<math" not in rendered:
+        return ""  # KaTeX refused it
     start, end = rendered.index("<math"), rendered.index("</math>") + len("</math>")
     return " ".join(linear(ElementTree.fromstring(rendered[start:end])).split())
 

@@ -93,6 +93,24 @@ def test_at_the_bound_float32_neither_overflows_nor_loses_a_row(sign):
     np.testing.assert_allclose(np.log(tape.sums[0, 0]), sign * 0.999**2 * attention.SAFE, rtol=1e-5)  # not shifted
 
 
+@pytest.mark.claim("capstone.no-shift")
+@pytest.mark.parametrize("score", [0.99 * attention.SAFE, -0.99 * attention.SAFE, 2 * attention.SAFE])
+def test_small_gradients_keep_their_precision_up_to_the_bound_and_beyond(score):
+    rng = np.random.default_rng(14)
+    q, k, v, g = (rng.normal(size=(1, 130, 1, 4)).astype(np.float32) for _ in range(4))
+    q *= 0.1
+    q[..., 0], k[..., 0] = 1, 2 * score  # scores of about `score`, since the root of 4 is 2
+    k[..., 1:] *= 0.05
+    g *= 1e-12  # of a mean over many tokens
+    results = []
+    for dtype in (np.float32, np.float64):
+        _, tape = causal_attention(q.astype(dtype), k.astype(dtype), v.astype(dtype), keep=True)
+        results.append(causal_attention_backward(g.astype(dtype), tape))
+    for single, double in zip(*results, strict=True):
+        # float32 rounds scores of 64 by 4e-6, and keys as large are multiplied with terms that cancel
+        assert np.abs(single - double).max() < 1e-3 * np.abs(double).max()
+
+
 @pytest.mark.claim("capstone.softmax-backward")
 def test_the_softmax_jacobian_by_sympy():
     import sympy

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp_capstone.cross_entropy import cross_entropy_with_gradient, token_losses
+from fp_capstone.cross_entropy import SAFE, cross_entropy_with_gradient, token_losses
 
 
 @pytest.mark.claim("capstone.cross-entropy-backward")
@@ -48,3 +48,9 @@ def test_the_mean_of_the_token_losses_is_the_loss_and_the_gradient_is_written_ov
     loss, dz = cross_entropy_with_gradient(z, y)
     assert loss == pytest.approx(expected, rel=1e-14)
     assert dz is z
+
+
+def test_equal_logits_at_the_bound_have_a_gradient_in_a_part_of_a_very_large_batch():
+    V, n_total = 131_072, 10**6
+    _, dz = cross_entropy_with_gradient(np.full((1, V), 0.999 * SAFE, np.float32), np.array([0]), n_total)
+    np.testing.assert_allclose(dz[0, 1:], 1 / (V * n_total), rtol=1e-4)  # a sum of 131,072 equal terms in float32

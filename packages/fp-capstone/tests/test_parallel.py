@@ -1,5 +1,8 @@
 """Mirrors src/fp_capstone/parallel.py."""
 
+import time
+
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -14,6 +17,14 @@ CONFIG = TransformerConfig.gpt2(vocab_size=11, context_length=7, n_layers=2, n_h
 @pytest.fixture(autouse=True)
 def every_share_is_worthwhile(monkeypatch):
     monkeypatch.setattr(parallel, "WORTHWHILE", 1)
+
+
+@pytest.fixture
+def unenforced():
+    """Run-time shape checks answer before our own errors do, so they are off here."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def case(rows):
@@ -62,3 +73,47 @@ def test_an_error_in_a_thread_reaches_the_caller():
     model, ids, targets = case(4)
     with pytest.raises(ValueError, match="vocabulary"):
         ThreadedGradients(model, 2)(ids + 11, targets)
+
+
+def test_what_is_wrong_with_a_batch_is_said_of_the_whole_batch(unenforced):
+    model, ids, targets = case(4)
+    threaded = ThreadedGradients(model, 2)
+    with pytest.raises(ValueError, match=r"the shape of ids, \(4, 7\); got \(3, 7\)"):
+        threaded(ids, targets[:3])
+    for wrong in (ids[:0], ids[:, :0], ids[0]):
+        with pytest.raises(ValueError, match="both at least 1"):
+            threaded(wrong, wrong)
+    with pytest.raises(TypeError, match="NumPy array of integers"):
+        threaded(ids.tolist(), targets)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_waits_for_the_other_threads_whose_memory_the_next_call_uses(monkeypatch, error):
+    model, ids, targets = case(4)
+    threaded = ThreadedGradients(model, 2)
+    expected = {name: g.copy() for name, g in threaded(ids, targets)[1].items()}
+    ended, share = [], threaded._share
+
+    def failing(i, *arguments):
+        if i == 0:
+            raise error
+        time.sleep(0.05)
+        ended.append(share(i, *arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threaded, "_share", failing)
+        with pytest.raises(error):
+            threaded(ids, targets)
+    assert len(ended) == 1
+    for name, g in threaded(ids, targets)[1].items():
+        np.testing.assert_array_equal(g, expected[name])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_becomes_of_an_overflow_is_the_callers_choice_in_all_threads(threads):
+    model, ids, targets = case(4)
+    model.parameters()["transformer.h.1.mlp.c_fc.weight"][...] = 1e300
+    with np.errstate(over="raise", invalid="raise"), pytest.raises(FloatingPointError):
+        ThreadedGradients(model, threads)(ids, targets)
+    with np.errstate(all="ignore"):
+        ThreadedGradients(model, threads)(ids, targets)

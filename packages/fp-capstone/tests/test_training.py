@@ -268,3 +268,24 @@ def test_settings_that_make_no_model_are_refused():
         model_config(Settings(d_model=50, n_heads=4), 11)
     with pytest.raises(ValueError, match="one key-value head per query head"):
         model_config(Settings(family="gpt2", n_kv_heads=2), 11)
+
+
+def test_an_interrupt_while_the_optimizers_step_finds_a_step_that_is_done_and_counted(monkeypatch):
+    (trainer, model), (straight, other) = trainer_of(), trainer_of()
+    future = type(trainer._pool.submit(int))
+    result, interrupts = future.result, [KeyboardInterrupt]
+
+    def interrupted(self, timeout=None):
+        if interrupts:
+            raise interrupts.pop()
+        return result(self, timeout)
+
+    monkeypatch.setattr(future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.step()
+    straight.step()
+    assert trainer.state() == straight.state()
+    assert trainer.step().loss == straight.step().loss
+    np.testing.assert_array_equal(model.table, other.table)
+    for name, array in trainer.tensors().items():
+        np.testing.assert_array_equal(array, straight.tensors()[name])
