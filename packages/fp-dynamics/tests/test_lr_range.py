@@ -101,6 +101,11 @@ def test_it_ends_where_the_loss_is_no_number(small):
     assert np.isfinite(model.norm.weight.data).all()
 
 
+def test_it_ends_where_the_loss_has_grown(small, batches, shapes_unchecked):
+    found = lr_range_test(small(n_layers=1), batches, low=1e-2, high=1e3, n_steps=60, decay=0.0, blow_up=1.2)
+    assert found.losses.size < 60 and found.losses[-1] > 1.2 * found.losses[0] >= found.losses[:-1].max()
+
+
 def test_bad_input_is_refused(small, batches):
     for wrong in ({"low": 0.0}, {"low": 1.0, "high": 0.1}, {"n_steps": 1}, {"blow_up": 1.0}):
         with pytest.raises(ValueError, match="rates rise from low to high"):

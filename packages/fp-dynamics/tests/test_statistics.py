@@ -89,6 +89,10 @@ def test_by_hand_for_each_activation():
     relu = activation_statistics("relu", x)
     assert relu["dead_share"] == pytest.approx(1 / 3) and relu["zero_share"] == pytest.approx(4 / 6)
     assert relu["activation_mean"] == pytest.approx(1.0)
+    assert activation_statistics("relu", np.zeros((2, 1)))["dead_share"] == 1  # at the corner the slope is zero
+    edge = np.array([[2.17, 2.19]])  # artanh of the root of 0.95 is 2.178; the sigmoid's argument is twice that
+    assert activation_statistics("tanh", edge)["saturated_share"] == 0.5
+    assert activation_statistics("sigmoid", -2 * edge)["saturated_share"] == 0.5
     tanh = activation_statistics("tanh", np.array([[9.0, 0.1], [-9.0, 9.0]]))
     assert (tanh["saturated_share"], tanh["dead_share"]) == (0.75, 0.5)
     sigmoid = activation_statistics("sigmoid", np.array([[-9.0, 0.0], [9.0, 3.0]]))

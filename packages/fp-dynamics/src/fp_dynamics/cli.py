@@ -109,6 +109,8 @@ def doctor(
             colour = {"error": "bold red", "warning": "bold yellow"}.get(f.severity, "bold")
             console.print(f.name, style=colour, markup=False, highlight=False)
             console.print(f"  evidence: {f.evidence}\n  remedy: {f.remedy}", markup=False, highlight=False)
+        for name, reason in findings.unexamined.items():
+            console.print(f"not examined: {name} ({reason})", style="dim", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ healthy value and the sick one, and says what it saw, where, and what to change.
 | stale gradients | cosine with the gradient computed anew | $1$ | $0.99$ | `dynamics.stale-gradient` |
 | symmetric init | least spread of a matrix that is not zero | about $1$ | $10^{-2}$ | `dynamics.symmetric-units` |
 | missing 1/sqrt(d) | first scores by the size of queries and keys | $1$ | $D^{1/4}$ | `attention.dot-variance` |
-| rate too high | share of steps that raise their own loss, or stay above the first | $0$ | $0.2$ | `dynamics.step-change` |
+| rate too high | share of steps that lose ground | $0$ | $0.2$ | `dynamics.step-change` |
 | not finite | losses and gradients | finite | | |
 | no warmup | rise above the first loss, at full rate | below $0$ | 4 deviations | `dynamics.update-ratio` |
 | dead ReLUs | share of units that are shut for the whole batch | $0$ | $0.5$ | `dynamics.dead-unit` |
@@ -32,20 +32,22 @@ For the shift, the batch itself decides where it can. Where it cannot, copying i
 it, since a new model with tied embeddings copies a little: the token that was read is nearest to itself.
 
 **Equal units** stay equal in exact arithmetic, so it does not matter when they are looked for. In floating point the
-first probe is the sharper one: rounding makes differences of $10^{-7}$, and an optimizer that divides by the size of the
-gradient can make large ones of them, after many wasted steps.
+first probe is the sharper one: rounding makes differences of $10^{-7}$, and an optimizer that divides by the size of
+the gradient can make large ones of them, after many wasted steps.
 
 **The scores' ratio** is $1$ or $\sqrt D$, and $D^{1/4}$ is the middle between the two on the scale of ratios. It is
 asked of the first step's probe only. At $D \le 4$ the two are too near to be told apart, and nothing is said.
 
-**A step and its batch.** A step along the gradient lowers the loss of the batch that the gradient came from exactly if
-$\eta \rho < 2$, with the curvature $\rho$ that it meets (`dynamics.step-change`). Other batches' noise does not enter,
-so that on a quadratic a rate is right or wrong for *every* step. Losses are not quadratic and optimizers do not follow
-the gradient only, so single steps fail in healthy runs; one in five is a rate beyond the limit in a good part of all
-places. A step counts too if its loss is above the *first* one by more than a quarter nat: a model that does worse than
-before it learned was brought there by its steps, each good for its own batch or not; with momentum a step may help the
-batch at hand and carry past all others. Counted are steps at half the largest rate or more, after the first fifth of
-the run. Where the loss after the step was not recorded, the second sign alone has to do.
+**A step that loses ground.** A step along the gradient lowers the loss of the batch that the gradient came from exactly
+if $\eta \rho < 2$, with the curvature $\rho$ that it meets (`dynamics.step-change`). Other batches' noise does not
+enter, so that on a quadratic a rate is right or wrong for *every* step. Losses are not quadratic, so single steps fail
+in healthy runs; one in five is a rate beyond the limit in a good part of all places. And optimizers do not follow the
+gradient only: a heavy ball swings around its goal at rates at which it converges (`optim.heavy-ball-roots`), and climbs
+half of the time, a little. So a rise counts from 0.05 nats on, five percent of a token's probability in one step. A
+step counts too if its loss is above the *first* one by more than a quarter nat: a model that does worse than before it
+learned was brought there by its steps, each good for its own batch or not. Looked at are steps at half the largest rate
+or more; and if the run began at such a rate, only those after its first fifth, for its beginning is judged by the rule
+about warmup. Where the loss after the step was not recorded, the second sign alone has to do.
 
 **The first steps** are another matter: AdamW's first step moves each number by the whole rate, whatever the gradient
 (`optim.adam-first-step`). A run lacks warmup if it starts at half its largest rate or more, does well later at the same
@@ -101,7 +103,7 @@ from fp_dynamics.history import RunHistory
 __all__ = ["Finding", "Diagnosis", "diagnose"]  # the order of the page
 
 LEAK, COPYING, COSINE, SPREAD, RISING, DEAD, FIRST = 1e-3, 1.0, 0.99, 1e-2, 0.2, 0.5, 1.0
-NOISES, RISE = 4.0, 0.25
+NOISES, RISE, OVERSHOOT = 4.0, 0.25, 0.05  # deviations; nats; nats
 SEVERITIES = ("error", "warning", "note")
 LEAST = 10  # steps, for a share of them to say something
 
@@ -156,7 +158,9 @@ class _Case:
         n = len(records)
         self.early = n // 5
         rate = np.nan_to_num(self.lr, nan=1.0)
-        self.late_high = (rate >= rate.max(initial=0) / 2) & (np.arange(n) >= self.early)
+        high = rate >= rate.max(initial=0) / 2
+        warmed = n > 0 and not high[0]
+        self.late_high = high & (np.arange(n) >= (0 if warmed else self.early))  # else the start has its own rule
         self.probed = [r for r in history.records if r.get("probes")]
 
     def probes(self, key: str) -> list[tuple[int, Any]]:
@@ -170,7 +174,7 @@ class _Case:
             return None
         overshot = ~(self.loss[at] <= self.loss[0] + RISE)  # NaN is no success
         if np.isfinite(self.after[at]).any():
-            overshot |= ~(self.after[at] <= self.loss[at])
+            overshot |= ~(self.after[at] <= self.loss[at] + OVERSHOOT)
         return float(overshot.mean()), len(at), self.steps[at[int(overshot.argmax())]]
 
 
@@ -248,8 +252,8 @@ def _symmetric_init(case: _Case) -> Verdict:
         "symmetric init",
         f"at step {step} the rows or columns of {name} differed by {spreads[name]:.1e} of its size (about 1 if drawn "
         f"at random, threshold {SPREAD:g}); so in {len(others)} of {len(spreads)} matrices",
-        "draw weights at random, independently for each unit; only biases, and matrices of zeros beside others that are "
-        "drawn, may begin equal",
+        "draw weights at random, independently for each unit; only biases, and matrices of zeros beside others that "
+        "are drawn, may begin equal",
         "error",
     )
 
@@ -286,7 +290,7 @@ def _rate_too_high(case: _Case) -> Verdict:
     return Finding(
         "rate too high",
         f"{share:.0%} of {n} steps at a high rate "
-        + ("raised the loss of their own batch, or " if own else "")
+        + (f"raised the loss of their own batch by more than {OVERSHOOT}, or " if own else "")
         + f"had a loss above the first, {case.loss[0]:.2f}, by more than {RISE}"
         + f", from step {where} on; threshold {RISING:.0%}"
         + (f"; the rate's peak is {np.nanmax(case.lr):g}" if np.isfinite(case.lr).any() else ""),
@@ -324,7 +328,7 @@ def _no_warmup(case: _Case) -> Verdict:
     ratios = {name: v["update_ratio"] for name, v in case.records[0].get("layers", {}).items() if "update_ratio" in v}
     largest = max(ratios, key=lambda name: ratios[name], default="")
     threshold = max(NOISES * noise, RISE)
-    overshot = np.flatnonzero(case.after[:window] > case.loss[:window])
+    overshot = np.flatnonzero(case.after[:window] > case.loss[:window] + OVERSHOOT)
     ratio = ratios.get(largest, 0.0)
     whole = (ratio > 1 and len(overshot) > 0) or (ratio > 3 and rise > noise)
     if not (rise > threshold or whole):

@@ -172,7 +172,7 @@ class _Tail:
             with self.path.open("rb") as file:
                 about = os.fstat(file.fileno())
                 identity = about.st_dev, about.st_ino
-                same = identity == self.identity and about.st_size >= self.offset
+                same = identity == self.identity
                 file.seek(self.offset - len(self.last))
                 fresh = not (same and file.read(len(self.last)) == self.last)
                 if fresh:

@@ -357,8 +357,8 @@ def probe(
     Returns
     -------
     dict
-        Plain numbers: `spread` by matrix, without those of zeros; for a module with a loss `vocab_size`, `logit_std`, `gradient_cosine`,
-        `gradient_ratio`; if it scores each position, `leak`, `losses_by_offset`, `label_offset`; with blocks, `scores`.
+        Plain numbers: `spread` by matrix, without those of zeros; for a module with a loss `vocab_size`, `logit_std`,
+        `gradient_cosine`, `gradient_ratio`; if it scores each position, `leak`, `losses_by_offset`, `label_offset`; with blocks, `scores`.
 
     Examples
     --------

@@ -14,8 +14,8 @@ You need: `fp_dynamics.history`.
 - **Rate, length of the gradient, throughput**, the second on a logarithmic axis: a gradient that grows by a factor of
   ten is not ten times as interesting.
 - **Layers**, if a `Recorder` wrote `layers.jsonl`: update ratios, gradients, sizes of the outputs, shares of units that
-  are dead, saturated or closed. One line for each layer, darker ones further up; the page names a line that is pointed
-  at.
+  are dead, saturated or closed. One line for each layer, from orange at the bottom to blue at the top; the page names a
+  line that is pointed at.
 
 A long run has more steps than the screen has columns. `thinned` keeps, of each column's steps, the lowest and the
 highest value: a mean of them would hide the spikes, and to draw all would make a file of many megabytes.
@@ -289,14 +289,16 @@ def _figure(
         shown = 10.0**value if logarithmic else value
         _, py = at(first, shown)
         marks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py}" y2="{py}"/>')
-        marks.append(f'<text x="{LEFT - 6}" y="{py + 4}" text-anchor="end">{shown:.6g}</text>')
+        marks.append(f'<text x="{LEFT - 6}" y="{py + 4}" text-anchor="end">{shown:.3g}</text>')
     for step in _ticks(first, last):
         px, _ = at(step, 1.0)
         marks.append(f'<text x="{px}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{step:,.6g}</text>')
-    for name, value in levels.items():
+    lowest = math.inf
+    for name, value in sorted(levels.items(), key=lambda item: item[1]):
         _, py = at(first, value)
         marks.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py}" y2="{py}"/>')
-        marks.append(f'<text x="{WIDTH - RIGHT + 6}" y="{py + 4}">{_text(name)} {value:.2f}</text>')
+        lowest = min(py, lowest - 13)  # names do not stand on each other
+        marks.append(f'<text x="{WIDTH - RIGHT + 6}" y="{lowest + 4}">{_text(name)} {value:.2f}</text>')
     marks += [_drawn(c, [at(s, v) for s, v in zip(c.steps.tolist(), c.values.tolist(), strict=True)]) for c in drawn]
     label = f"{heading} against steps {first} to {last}; last value {drawn[0].values[-1]:.4g}"
     return (
@@ -319,7 +321,7 @@ def _range(y: np.ndarray) -> tuple[float, float]:
     """From the lowest to the highest value, and a little more; never empty."""
     low, high = float(y.min()), float(y.max())
     margin = 0.04 * (high - low) or max(abs(low), 1.0) * 0.1
-    return low - margin, high + margin
+    return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin
 
 
 def _ticks(low: float | int, high: float | int) -> list[float]:
