@@ -39,13 +39,16 @@ def test_all_tapes_are_held_without_it_and_all_streams_and_one_tape_with_it(fami
 @pytest.mark.parametrize(("recompute", "forward"), [(False, 5), (True, 10)])
 def test_every_block_runs_forward_once_more(recompute, forward, monkeypatch):
     calls = {"block": 0, "block_backward": 0}
-    for name in calls:
 
-        def counted(*args, name=name, function=getattr(module, name), **options):
+    def counted(name, function):
+        def count(*args, **options):
             calls[name] += 1
             return function(*args, **options)
 
-        monkeypatch.setattr(module, name, counted)
+        return count
+
+    for name in calls:
+        monkeypatch.setattr(module, name, counted(name, getattr(module, name)))
     step("gpt2", 5, recompute, Arena())
     assert calls == {"block": forward, "block_backward": 5}
 

@@ -1,9 +1,12 @@
 """Groups, decay by role, state and the pieces, on the plainest rule."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
-from fp_optim import SGD, AdaGrad, Adam, AdamW, AMSGrad, Lion, Momentum, RMSprop
+from fp_optim import SGD, AdaGrad, Adam, AdamW, AMSGrad, Lion, Momentum, Muon, RMSprop
 from fp_optim._named import CHUNK
 from fp_optim.optimizer import SHARED, WORTHWHILE
 
@@ -194,3 +197,103 @@ def test_a_rate_of_numpy_does_not_widen_the_step(make):
         make({"w": w}, lr=lr).step({"w": np.full((2, 2), 0.3, np.float32)}, lr=lr)
         steps.append(w)
     np.testing.assert_array_equal(*steps)
+
+
+def buffer_of(names="abc", dtype=np.float64):
+    """Parameters side by side in one buffer, with its numbers."""
+    numbers = np.arange(1.0, 3 * len(names) + 1).astype(dtype)
+    return numbers, dict(zip(names, np.split(numbers, len(names)), strict=True))
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_gradient_in_the_memory_of_another_parameter_is_refused(separate):
+    numbers, parameters = buffer_of()
+    if separate:
+        parameters = {name: array.copy() for name, array in parameters.items()}
+    optimizer = SGD(parameters, 0.1)
+    grads = {name: np.ones(3) for name in parameters} | {"c": parameters["b"][:]}
+    before = numbers.copy()
+    with pytest.raises(ValueError, match="the gradient of c shares memory with b"):
+        optimizer.step(grads)
+    np.testing.assert_array_equal(numbers, before)
+    assert optimizer.n_steps == 0
+
+
+@pytest.mark.parametrize("make", [AdamW, Momentum, AdaGrad, Muon])
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_a_copy_goes_on_by_itself_and_moves_the_arrays_that_it_names(make, duplicate):
+    rng = np.random.default_rng(2)
+    numbers = rng.normal(size=24)
+    parameters = {"a": numbers[:12].reshape(4, 3), "b": numbers[12:].reshape(3, 4)}
+    grads = [{name: rng.normal(size=array.shape) for name, array in parameters.items()} for _ in range(3)]
+    optimizer = make(parameters, lr=0.1, weight_decay=0.5)
+    optimizer.step(grads[0])
+    other = duplicate(optimizer)
+    start = {name: array.copy() for name, array in optimizer.parameters.items()}
+    moved = []
+    for one in (optimizer, other):
+        for name, array in start.items():
+            one.parameters[name][...] = array
+        for g in grads[1:]:
+            one.step(g)
+        moved.append({name: array.copy() for name, array in one.parameters.items()})
+        assert one.n_steps == 3
+        assert all((moved[-1][name] != start[name]).all() for name in start)
+    for name, array in moved[0].items():
+        np.testing.assert_array_equal(array, moved[1][name])
+    for name, array in optimizer.state_dict().items():
+        np.testing.assert_array_equal(array, other.state_dict()[name])
+
+
+def test_a_copy_with_threads_has_its_own():
+    optimizer = AdamW({"w": np.ones(2 * WORTHWHILE, np.float32)}, threads=2)
+    other = copy.deepcopy(optimizer)
+    assert other.threads == 2
+    other.step({"w": np.ones(2 * WORTHWHILE, np.float32)})
+    assert (other.parameters["w"] < 1).all() and (optimizer.parameters["w"] == 1).all()
+
+
+def test_settings_cannot_be_changed_without_effect():
+    options = AdamW(two()).options
+    for change in (lambda: options["b"].update(lr_scale=0), lambda: options["b"].__setitem__("lr_scale", 0)):
+        with pytest.raises((TypeError, AttributeError)):
+            change()
+
+
+def test_neighbours_in_a_buffer_that_was_closed_later_are_moved_one_by_one():
+    numbers, parameters = buffer_of()
+    numbers.flags.writeable = False  # the views stay open
+    SGD(parameters, 1.0).step({name: np.ones(3) for name in parameters})
+    assert numbers.tolist() == list(range(9))
+
+
+def test_gradients_may_change_place_type_and_order_from_step_to_step(unenforced):
+    rng = np.random.default_rng(3)
+    _, joined = buffer_of(dtype=np.float32)
+    separate = {name: array.copy() for name, array in joined.items()}
+    one, other = AdamW(joined, lr=0.1), AdamW(separate, lr=0.1)
+    assert (len(one._spans), len(other._spans)) == (1, 3)
+    kept = dict(zip("abc", np.split(rng.normal(size=9).astype(np.float32), 3), strict=True))
+    wide = dict(zip("abc", np.split(rng.normal(size=9), 3), strict=True))
+    apart = {name: 2 * g for name, g in kept.items()}
+    turned = dict(zip("bca", np.split(rng.normal(size=9).astype(np.float32), 3), strict=True))
+    whole = {name: np.full(3, 2) for name in "abc"}
+    stepped = {name: np.repeat(g, 2)[::2] for name, g in kept.items()}
+    for grads in (kept, kept, wide, kept, apart, kept | {"b": apart["b"]}, turned, whole, stepped, kept, wide, wide):
+        one.step(grads)
+        other.step(grads)
+    for name in "abc":
+        np.testing.assert_array_equal(joined[name], separate[name])
+    for name, array in one.state_dict().items():
+        np.testing.assert_array_equal(array, other.state_dict()[name])
+
+
+def test_a_gradient_that_is_lost_later_is_missed(unenforced):
+    _, parameters = buffer_of()
+    grads = dict(zip("abc", np.split(np.ones(9), 3), strict=True))
+    optimizer = AdamW(parameters)
+    optimizer.step(grads)
+    for lost in (grads | {"b": None}, {name: g for name, g in grads.items() if name != "b"}):
+        with pytest.raises(ValueError, match="missing: b"):
+            optimizer.step(lost)
+    assert optimizer.n_steps == 1

@@ -82,8 +82,8 @@ a good part of the time of the size tiny; no other idea of this page helps again
 machine that does at most $R$ flops and moves at most $\beta$ bytes in a second. Let $I = F / Q$ be its intensity.
 
 1. Its rate, in flops a second, is at most $\min(R,\, I \beta)$.
-2. If it does flops and moves bytes at the same time, each at the full speed, it reaches this bound when all is done
-   that is done last. If it never does both at once, its rate is $1 / \big( \frac1R + \frac1{I \beta} \big)$, which is
+2. If it begins with both at once, flops and bytes, and neither waits for the other at full speed, it reaches this
+   bound. If it never does both at once, its rate is $1 / \big( \frac1R + \frac1{I \beta} \big)$, which is
    at least half of the bound.
 
 **Proof.** Flops alone take $\frac{F}{R}$ seconds and bytes alone $\frac{Q}{\beta}$, so the time is at least the larger

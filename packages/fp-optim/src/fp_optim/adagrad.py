@@ -203,7 +203,7 @@ class AdaGrad(Optimizer):
     weight_decay
         The strength $\lambda$ of a penalty $\frac12 \lambda |w|^2$, whose gradient is divided too.
     **common
-        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
+        `groups`, `decay`, `check_finite` and `threads` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------
@@ -306,7 +306,7 @@ class RMSprop(Optimizer):
     weight_decay
         The strength $\lambda$ of a penalty $\frac12 \lambda |w|^2$, whose gradient is divided too.
     **common
-        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
+        `groups`, `decay`, `check_finite` and `threads` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------

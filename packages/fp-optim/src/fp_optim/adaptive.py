@@ -162,7 +162,7 @@ class AdamW(Optimizer):
     weight_decay
         The strength of the decay, not negative.
     **common
-        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
+        `groups`, `decay`, `check_finite` and `threads` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------

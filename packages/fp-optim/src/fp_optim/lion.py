@@ -142,7 +142,7 @@ class Lion(Optimizer):
     weight_decay
         The strength $\lambda$ of the decoupled decay, not negative.
     **common
-        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
+        `groups`, `decay`, `check_finite` and `threads` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------

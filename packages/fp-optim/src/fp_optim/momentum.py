@@ -416,7 +416,7 @@ class Momentum(Optimizer):
     weight_decay
         The strength $\lambda$ of a penalty $\frac12 \lambda |w|^2$, whose gradient goes into the buffer too.
     **common
-        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
+        `groups`, `decay`, `check_finite` and `threads` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------
@@ -488,7 +488,7 @@ class Nesterov(Optimizer):
     weight_decay
         The strength $\lambda$ of a penalty $\frac12 \lambda |w|^2$, whose gradient goes into the buffer too.
     **common
-        `groups`, `decay` and `check_finite` of `fp_optim.optimizer.Optimizer`.
+        `groups`, `decay`, `check_finite` and `threads` of `fp_optim.optimizer.Optimizer`.
 
     Raises
     ------

@@ -340,6 +340,9 @@ class Muon(Optimizer):
             parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, n_iterations=n_iterations,
             outputs=outputs, **common,
         )  # fmt: skip
+
+    def _prepare(self) -> None:
+        super()._prepare()
         self._stacks = [_Stack(names, self.parameters) for names in self._alike()]
 
     def check(  # type: ignore[override]

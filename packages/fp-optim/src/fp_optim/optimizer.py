@@ -71,6 +71,7 @@ a schedule is a function whose value is handed to `step`.
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,6 +102,11 @@ Decay = Callable[[str, np.ndarray], bool]
 def is_matrix(name: str, array: np.ndarray) -> bool:
     """The default choice of what decays: arrays with two axes or more, whatever their name."""
     return array.ndim >= 2
+
+
+def _owner(array: np.ndarray) -> int:
+    """Arrays with different ones share no memory, unless it was made outside NumPy."""
+    return id(array if array.base is None else array.base)
 
 
 class _Span(NamedTuple):
@@ -147,8 +153,9 @@ class Optimizer:
 
     Attributes
     ----------
-    options : dict
-        For each parameter its settings: those of the rule, `weight_decay` and `lr_scale`.
+    options : mapping
+        For each parameter its settings: those of the rule, `weight_decay` and `lr_scale`. To be read only: they are
+        fixed from the start.
     n_steps : int
         Steps taken.
 
@@ -177,7 +184,7 @@ class Optimizer:
             raise ValueError(f"threads must be at least 1, got {threads}")
         check_rate(lr)
         self.parameters, self.lr, self.check_finite = dict(parameters), lr, check_finite
-        self.options: dict[str, dict[str, Any]] = {}
+        options_of: dict[str, Mapping[str, Any]] = {}
         for name, array in parameters.items():
             own = dict(groups(name, array)) if groups else {}
             everyone = {"lr_scale": 1.0, "weight_decay": 0.0} | options
@@ -192,17 +199,40 @@ class Optimizer:
             self.check(**{key: value for key, value in mine.items() if key not in ("lr_scale", "weight_decay")})
             if "weight_decay" not in own and not (decay or is_matrix)(name, array):
                 mine["weight_decay"] = 0.0
-            self.options[name] = mine
+            options_of[name] = MappingProxyType(mine)
+        self.options: Mapping[str, Mapping[str, Any]] = MappingProxyType(options_of)
+        self.threads = max(1, min(threads, sum(array.size for array in parameters.values()) // WORTHWHILE))
+        self._step = np.zeros((), dtype=np.int64)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """State of zeros, and all that is a view of something or room for something."""
         self.state: dict[str, dict[str, np.ndarray]] = {key: {} for key in self.STATE}
         self._spans = [self._span(names) for names in self._neighbours()]
         self._known: tuple[list[np.ndarray], list[tuple[_Span, np.ndarray]]] = ([], [])
-        self.threads = max(1, min(threads, sum(array.size for array in parameters.values()) // WORTHWHILE))
+        self._owners = {_owner(array) for array in self.parameters.values()}
         self._size = SHARED if self.threads > 1 else CHUNK
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
         self._scratch = {
-            array.dtype: np.empty((self.threads, 2, self._size), dtype=array.dtype) for array in parameters.values()
+            array.dtype: np.empty((self.threads, 2, self._size), dtype=array.dtype)
+            for array in self.parameters.values()
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of. Copied one by one, two views of the same numbers would part."""
+        own = ("parameters", "lr", "check_finite", "threads")
+        return {name: getattr(self, name) for name in own} | {
+            "options": {name: dict(options) for name, options in self.options.items()},
+            "state_dict": self.state_dict(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state_dict, options = state.pop("state_dict"), state.pop("options")
+        self.__dict__.update(state)
+        self.options = MappingProxyType({name: MappingProxyType(mine) for name, mine in options.items()})
         self._step = np.zeros((), dtype=np.int64)
+        self._prepare()
+        self.load_state_dict(state_dict)
 
     @property
     def n_steps(self) -> int:
@@ -250,7 +280,7 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If a gradient is missing, unexpected, misshapen, in its parameter's memory or (if asked for) not finite.
+            If a gradient is missing, unexpected, misshapen, in a parameter's memory or (if asked for) not finite.
             Nothing has changed then.
         """
         lr = self._begin(grads, lr)
@@ -281,7 +311,8 @@ class Optimizer:
         a, b = dict(self.options[one]), dict(self.options[other])
         if not self.PENALTY:  # the decay beside the rule may differ
             a["weight_decay"] = b["weight_decay"] = 0.0
-        return a == b and joined([self.parameters[one], self.parameters[other]]) is not None
+        both = joined([self.parameters[one], self.parameters[other]])
+        return a == b and both is not None and both.flags.writeable
 
     def _span(self, names: list[str]) -> _Span:
         arrays = [self.parameters[name] for name in names]
@@ -350,11 +381,13 @@ class Optimizer:
         known = grads.keys() == self.parameters.keys() and self._is_known([grads[name] for name in self.parameters])
         if not known or self.check_finite:
             check_gradients(self.parameters, grads, self.check_finite)
-        for name, parameter in self.parameters.items() if not known else ():
-            if np.may_share_memory(parameter, grads[name]):
-                raise ValueError(
-                    f"the gradient of {name} shares memory with it, and would change during the step: copy it"
-                )
+        for name, gradient in grads.items() if not known else ():
+            for other in self.parameters if _owner(gradient) in self._owners else (name,):
+                if np.may_share_memory(self.parameters[other], gradient):
+                    raise ValueError(
+                        f"the gradient of {name} shares memory with {'it' if other == name else other}, and would "
+                        "change during the step: copy it"
+                    )
         self._step += 1
         return float(lr)  # a number of NumPy would widen the arrays it meets
 
@@ -394,7 +427,7 @@ class SGD(Optimizer):
         The strength $\\lambda$ of the decay, not negative. For this rule decay and the gradient of
         $\\frac12 \\lambda |w|^2$ are the same.
     **common
-        `groups`, `decay` and `check_finite` of `Optimizer`.
+        `groups`, `decay`, `check_finite` and `threads` of `Optimizer`.
     """
 
     def __init__(
