@@ -88,6 +88,7 @@ def test_evaluation_shows_a_table_and_samples(folder, steps):
     ):
         assert words in result.stdout
     assert result.stdout.count("there x ") == 1
+    assert len(re.findall(r"\d% to \d+\.\d%", result.stdout)) == 2  # intervals stand on one line
     rows = json.loads(call("evaluate", folder / "dpo", *common, "--json").stdout)
     assert rows[0]["name"] == "dpo" and len(rows[0]["responses"]) == 3 and rows[0]["kl"]["sum"]["mean"] >= 0
 
@@ -113,8 +114,43 @@ def test_mistakes_are_answered_in_one_line(folder, steps, tmp_path):
     assert refused(call("sft", folder / "model", "--data", tmp_path / "strange.jsonl", *out), "cannot write a prompt")
     assert refused(call("pipeline", folder / "model", *out, "--text", folder / "text.txt"), "context of 64")
     huge = call("sft", folder / "model", "--data", folder / "demonstrations.jsonl", *out, "--lr", 1e30, "--steps", 5)
-    assert refused(huge, "A smaller step size")
+    assert refused(huge, "lower the learning rate")
+    write_lines(tmp_path / "one.jsonl", [{"prompt": "a "}])
+    evaluation = ("evaluate", folder / "sft", "--reference", folder / "sft", "--prompts", tmp_path / "one.jsonl")
+    assert refused(call(*evaluation, "--text", folder / "text.txt"), "standard errors take two")
+    assert refused(
+        call("sft", folder / "model", "--data", folder / "prompts.jsonl", "--out", folder / "text.txt" / "x"),
+        "is a file",
+    )
+    (tmp_path / "empty.jsonl").touch()
+    assert refused(call("sft", folder / "model", "--data", tmp_path / "empty.jsonl", *out), "each line of a data file")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("command", "most"), [("sft", 41), ("reward", 40), ("dpo", 41)])
+def test_examples_that_do_not_fit_are_refused_before_the_first_step(folder, tmp_path, command, most):
+    for length in (most, most + 1):  # with a context of 40; the last token is predicted and, but for a score, not read
+        long = "a" * (length - 3)
+        rows = [{"prompt": "a z", "response": "a", "chosen": "a", "rejected": "b"}] * 30
+        rows.append({"prompt": "a z", "response": long, "chosen": "b", "rejected": long})
+        write_lines(tmp_path / "data.jsonl", rows)
+        result = call(
+            command, folder / "model", "--data", tmp_path / "data.jsonl", "--out", tmp_path / str(length), "--steps", 1
+        )
+        if length == most:
+            assert result.exit_code == 0, result.output
+        else:
+            assert refused(result, f"example 31 has {length} tokens, .* the model takes {most}")
+
+
+def test_a_reward_model_of_another_vocabulary_is_refused(folder, steps, tmp_path):
+    model, tokenizer = directories.open_model(folder / "sft")
+    characters = sorted(set(tokenizer.alphabet) - {"x"} | {"Q"})  # as many, and other ids
+    other = CharTokenizer(characters)
+    scorer, _ = directories.open_reward(folder / "reward")
+    directories.save_reward(scorer, other, tmp_path / "reward")
+    wrong = ("ppo", folder / "sft", "--prompts", folder / "prompts.jsonl", "--out", tmp_path / "out", "--reward")
+    assert refused(call(*wrong, tmp_path / "reward", "--max-new-tokens", 2), "another vocabulary")
 
 
 def test_help_names_all_commands():

@@ -73,6 +73,18 @@ def test_nothing_is_overwritten(tmp_path):
             directories.check_new(path)
 
 
+def test_a_directory_below_a_file_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"because .*file is a file"):
+        directories.check_new(tmp_path / "file" / "below" / "out")
+
+
+def test_vocabularies_are_the_same_if_their_ids_are():
+    assert directories.same_vocabulary(TOKENIZER, CharTokenizer("\n abc"))
+    assert not directories.same_vocabulary(TOKENIZER, CharTokenizer("abd \n"))  # as many
+    assert not directories.same_vocabulary(TOKENIZER, CharTokenizer("ab"))
+
+
 def test_text_that_the_tokenizer_cannot_write_is_refused():
     assert directories.encode(TOKENIZER, "a\n") == [3, 1] and directories.stop_token(TOKENIZER) == 1
     with pytest.raises(ValueError, match="cannot write a prompt, 'axe'"):

@@ -250,6 +250,18 @@ def test_a_step_reports_the_loss_at_the_start():
     assert found["margin"] == 0 and found["accuracy"] == 0 and found["grad_norm"] > 0
 
 
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    config = TransformerConfig.gpt2(vocab_size=3, context_length=4, n_layers=1, n_heads=2, d_model=8)
+    policy, reference = (Transformer(config, rng=np.random.default_rng(seed)).eval() for seed in range(2))
+    before, trainer = policy.state_dict(), DPO(policy, reference, beta=3e38)
+    wrong = max(
+        ([Preference((0,), (a,), (1 - a,))] for a in (0, 1)), key=lambda v: softplus(-trainer.margins(v)).item()
+    )
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError, match="would spoil the model"):
+        trainer.step(wrong)
+    assert all((value == before[name]).all() for name, value in policy.state_dict().items())
+
+
 ONE = np.array([-1.0])
 
 
@@ -260,6 +272,7 @@ ONE = np.array([-1.0])
         (lambda: dpo_loss(ONE, ONE, ONE, np.zeros(2), 0.1), "have one shape"),
         (lambda: dpo_loss(*[np.zeros(0)] * 4, 0.1), "at least one, got none"),
         (lambda: implicit_rewards(ONE, ONE, -1), "beta, the price of a nat, is positive"),
+        (lambda: DPO(one := TableModel(2, 2), one), "the policy itself and would move with it"),
         (lambda: DPO(TableModel(2, 2), None, beta=float("inf")), "beta, the price of a nat, is positive"),
     ],
 )

@@ -71,6 +71,12 @@ def test_a_higher_price_buys_less_reward_and_less_distance():
     assert (np.diff([world.expected_reward(p) for p in path]) < 0).all()
 
 
+def test_no_price_is_too_low_or_too_high():
+    world = World(np.array([[0.5, 0.3, 0.2]]), np.array([[-1e3, 2.0, 2.0]]))
+    np.testing.assert_allclose(world.optimum(1e-320), [[0, 0.6, 0.4]], rtol=1e-15)  # two divisions
+    np.testing.assert_allclose(world.optimum(1e308), world.reference, rtol=1e-15)
+
+
 @pytest.mark.claim("align.optimum-limits")
 def test_the_limits_of_the_optimum():
     rewards = np.array([[1.0, 2.0, 2.0, -1.0], [0.0, 0.0, 0.0, 5.0]])

@@ -195,6 +195,17 @@ def test_discounted_rewards_by_hand():
     np.testing.assert_allclose(rewards_to_go(np.array([[1.0, 2.0, 4.0]]), gamma=0.5), [[3.0, 4.0, 4.0]])
 
 
+def test_rewards_to_go_may_be_whole_numbers_and_refuse_a_factor_above_one():
+    np.testing.assert_allclose(rewards_to_go(np.array([[1.0, 2.0]]), gamma=0), [[1.0, 2.0]])
+    with pytest.raises(ValueError, match="lies between 0 and 1, got 2"):
+        rewards_to_go(np.ones((1, 2)), gamma=2)
+
+
+def test_a_masked_token_may_be_impossible():
+    logp, mask = np.array([[-1.0, -np.inf]]), np.array([[True, False]])
+    assert float(reinforce_loss(logp, np.array([[2.0, 3.0]]), mask)) == 2.0
+
+
 def test_reinforce_arrives_at_the_exact_optimum():
     prompts, responses, beta, n = [(0,), (1,)], all_responses(3, 2, stop=2), 0.5, 128
     reference, model = TableModel(3, 3, rng=np.random.default_rng(1)), TableModel(3, 3)

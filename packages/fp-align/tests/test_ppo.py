@@ -280,6 +280,26 @@ def test_the_first_step_of_a_batch_goes_along_the_exact_gradient():
     assert np.abs(wanted).max() > 0.05
 
 
+@pytest.mark.parametrize("reward", [0.1, 0.3, 1e3])
+def test_equal_rewards_move_nothing(reward):
+    config = TransformerConfig.gpt2(vocab_size=3, context_length=4, n_layers=1, n_heads=2, d_model=8)
+    policy, reference, body = (Transformer(config, rng=np.random.default_rng(1)).eval() for _ in range(3))
+    before = policy.state_dict()
+    # the mean of 111 times 0.1 in float32 is not 0.1: divided by a deviation of rounding it would be news
+    trainer = PPO(policy, ValueModel(body), reference, lambda x, y: np.full(len(x), reward), max_new_tokens=1, passes=1)
+    trainer.step([(0,), (1,), (2,)] * 37, np.random.default_rng(0), lr=0.1)
+    assert all((value == before[name]).all() for name, value in policy.state_dict().items())
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    policy, reference = TableModel(3, 3), TableModel(3, 3)
+    _, trainer = trainer_of(policy, TableModel(3, 3, n_out=1), reference, whiten=False)
+    trainer.reward = lambda x, y: np.where(np.arange(len(x)) % 2, 1.0, -1.0) * 1e308
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FloatingPointError, match="would spoil the model"):
+        trainer.step(PROMPTS * 64, np.random.default_rng(0))
+    assert np.isfinite(policy.weight.data).all()
+
+
 def test_what_a_step_reports():
     reference, policy = TableModel(3, 3, rng=np.random.default_rng(1)), TableModel(3, 3, rng=np.random.default_rng(1))
     _, trainer = trainer_of(policy, TableModel(3, 3, n_out=1), reference, pieces=3)
@@ -319,6 +339,7 @@ TWO = np.ones(2)
         (lambda: gae(TWO[None], TWO[None], lam=-0.1), "lie between 0 and 1"),
         (lambda: trainer_of(TableModel(3, 3), TableModel(3, 3, 1), TableModel(3, 3), passes=0), "at least 1"),
         (lambda: trainer_of(TableModel(3, 3), TableModel(3, 3, 1), TableModel(3, 3), beta=0), "price of a nat"),
+        (lambda: trainer_of(one := TableModel(3, 3), TableModel(3, 3, 1), one), "the policy itself and would move"),
     ],
 )
 @pytest.mark.usefixtures("shapes_unchecked")

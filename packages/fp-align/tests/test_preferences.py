@@ -17,7 +17,7 @@ from fp_align.preferences import (
     sequence_log_probabilities,
     token_log_probabilities,
 )
-from fp_autograd.functional import grad
+from fp_autograd.functional import grad, value_and_grad
 from fp_transformer.config import TransformerConfig
 from fp_transformer.model import Transformer
 
@@ -96,6 +96,16 @@ def test_values_and_gradients_are_those_of_pytorch():
     np.testing.assert_allclose(sums(np.array(case["logits"])), case["values"], rtol=1e-12)
     found = grad(lambda z: sums(z).sum())(np.array(case["logits"]))
     np.testing.assert_allclose(found, case["gradient"], rtol=1e-10, atol=1e-14)
+
+
+def test_what_does_not_count_may_be_impossible():
+    weights = np.array([-np.inf, 0.0, 0.0])  # the model never writes a 0; the prompt has one, and the padding
+    ids, mask = padded([[1, 0], [2]], [[1], [2]], pad=0)
+    found, slope = value_and_grad(
+        lambda z: sequence_log_probabilities(lambda ids: weights + z + np.zeros((*ids.shape, 1)), ids, mask).sum()
+    )(np.zeros(3))
+    assert float(found) == pytest.approx(2 * np.log(0.5), rel=ROUNDING)
+    np.testing.assert_allclose(slope, 0, atol=ROUNDING)  # one of each of two equal tokens
 
 
 def test_tokens_by_hand():

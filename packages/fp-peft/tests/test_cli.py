@@ -73,6 +73,11 @@ def test_the_other_methods(folder, method):
         (["--target", "query"], "targets are linear layers"),
         (["--length", "99"], "between 1 and the 32 positions"),
         (["--rank", "0"], "rank is at least 1"),
+        (["--rank", "99"], "a rank of 99 is more than"),
+        (["--rank", "32", "--method", "prompt"], "leaves none of the 32 positions"),
+        (["--limit", "0"], "limit counts held-out tokens"),
+        (["--held-out", "other.txt"], "both are .jsonl"),
+        (["--method", "full", "--lr", "1e30", "--steps", "20"], "the loss is not a number"),
         (["--held-out", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )
@@ -80,6 +85,18 @@ def test_a_mistake_is_one_line(folder, options, message):
     done = tune(folder, *options)
     assert done.exit_code == 1 and message in done.output and len(done.output.strip().splitlines()) == 1
     assert not (folder / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(folder, monkeypatch):
+    monkeypatch.setattr("fp_peft.finetune.fine_tune", lambda *_, **__: pytest.fail("work that would be lost"))
+    done = run("finetune", folder / "base", "--data", folder / "data.jsonl", "--out", folder / "other.txt" / "x", "-q")
+    assert done.exit_code == 1 and "Not a directory" in done.output
+
+
+def test_what_is_cut_is_told(folder):
+    done = tune(folder, "--length", 3)
+    assert done.exit_code == 0 and "12 examples of" in done.output and "longer than 4 tokens" in done.output
+    assert run("evaluate", folder / "base", "--data", folder / "data.jsonl", "--batch-size", 0).exit_code == 1
 
 
 def test_nothing_is_overwritten_and_no_model_is_told(folder, monkeypatch):

@@ -130,7 +130,9 @@ def test_files(tmp_path):
     [
         ("{", "line 2: Expecting"),
         ([1], "an example is an object, got list"),
-        ({"prompt": "a"}, "this one has 'prompt'"),
+        ({"prompt": "a"}, "this one is {'prompt': 'a'}"),
+        ({"prompt": "a", "completion": 5}, "has the texts .* this one is {'prompt': 'a', 'completion': 5}"),
+        ({"messages": []}, "not empty; this one is"),
         ({"prompt": "a", "completion": ""}, "teaches nothing"),
         ({"messages": [{"role": "user", "content": "a"}]}, "says nothing"),
         ({"messages": [{"role": "boss", "content": "a"}]}, "got 'boss'"),
@@ -153,3 +155,23 @@ def test_too_little_is_refused(tmp_path):
         Text(np.arange(10), 16)
     with pytest.raises(ValueError, match="between 0 and 1"):
         read_data(one, ByteTokenizer(), length=16, share=1.0)
+    with pytest.raises(ValueError, match="limit counts held-out tokens and is at least 1, got 0"):
+        read_data(one, ByteTokenizer(), length=16, limit=0)
+    with pytest.raises(ValueError, match=r"both are \.jsonl files of examples, or both are texts"):
+        read_data(one, ByteTokenizer(), length=16, held_out=tmp_path / "c.txt")
+
+
+def test_an_example_whose_end_teaches_nothing_is_named(tmp_path):
+    asked = [{"role": "assistant", "content": "ho"}, {"role": "user", "content": "word " * 9}]
+    file = written(tmp_path / "a.jsonl", *[{"prompt": "a", "completion": "b"}] * 2, {"messages": asked})
+    assert len(read_data(file, ByteTokenizer(), length=64).kept) == 1
+    with pytest.raises(ValueError, match=r"the last 17 tokens are used, and example 3 has nothing to learn .*\(1 such"):
+        read_data(file, ByteTokenizer(), length=16)
+
+
+def test_a_line_of_a_file_ends_at_a_line_feed_alone(tmp_path):
+    prompt = "a\u2028b\x85c\x0bd"  # str.splitlines takes each of these for an end
+    record = json.dumps({"prompt": prompt, "completion": "x"}, ensure_ascii=False)
+    (tmp_path / "a.jsonl").write_bytes("\r\n".join([record] * 3).encode())
+    data = read_data(tmp_path / "a.jsonl", ByteTokenizer(), length=32)
+    assert len(data.train) == 2 and bytes(data.train[0].ids.tolist()).decode() == prompt + "x"

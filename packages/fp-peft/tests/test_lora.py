@@ -97,6 +97,16 @@ def test_the_first_step_is_the_full_step_seen_through_the_rows_of_A():
     np.testing.assert_allclose(layer.update(), -eta * 1.5**2 * full @ A.T @ A, atol=1e-12)  # float64
 
 
+@pytest.mark.claim("peft.one-zero-factor")
+def test_only_gradients_perpendicular_to_A_leave_B_at_zero():
+    layer = LoRALinear(Linear(4, 3, rng=None, dtype=np.float64), 2, 1.5, rng=None)
+    layer.lora_A.data[...] = [[1, 1, 0, 0], [2, 2, 0, 0]]  # of rank one: independence is not asked for
+    for x, moves in (([[1.0, -1.0, 2.0, 0.0]], False), ([[1.0, -1.0, 2.0, 0.0], [1.0, 0.0, 0.0, 0.0]], True)):
+        layer(np.array(x)).sum().backward()  # the rows of the frozen matrix's gradient are the sum of those of x
+        assert np.any(layer.lora_B.grad) == moves
+        layer.zero_grad()
+
+
 def test_dropped_inputs_leave_the_frozen_path_whole_and_the_mean_as_it_is():
     rng = np.random.default_rng(0)
     layer = LoRALinear(Linear(40, 3, rng=rng, dtype=np.float64), 2, 1.0, rng=rng, dropout=0.5)
@@ -126,6 +136,8 @@ def test_scales():
         ({"dropout": 1}, "lies in"),
         ({"targets": ["query"]}, "targets are linear layers"),
         ({"targets": []}, "targets are linear layers"),
+        ({"targets": None}, r"targets are linear layers .*; got \[None\]"),
+        ({"targets": 5}, "targets are linear layers"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message, shapes_unchecked):

@@ -93,3 +93,15 @@ def test_bad_input_is_refused(model):
         for function in (merge, unmerge, merged_model):
             with pytest.raises(ValueError, match=f"this model has {type(method).__name__}"):
                 function(wrap(model, method, rng=np.random.default_rng(0)))
+
+
+def test_a_merged_model_is_not_trained_in_vain(small, ids):
+    tuned = tuned_of(small("llama", np.float64))
+    names = sorted(tuned.trainable())
+    next(iter(lora_layers(tuned).values())).lora_A.requires_grad = False  # by a caller, who keeps it so
+    merge(tuned)
+    assert not tuned.trainable()  # an optimizer of its parameters has nothing to move
+    unmerge(tuned)
+    assert sorted(tuned.trainable()) == [name for name in names if name != "blocks.0.attention.q_proj.lora_A"]
+    tuned.loss(ids[:, :-1], ids[:, 1:]).backward()
+    assert all(np.any(p.grad) for p in tuned.trainable().values())

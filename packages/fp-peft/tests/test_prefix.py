@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from fp_attention import Causal, Padding, attention_weights, scaled_dot_product_attention
 from fp_autograd.checking import gradcheck
 from fp_autograd.functional import grad
+from fp_peft.lora import LoRA
 from fp_peft.prefix import BehindPrefix, PrefixedAttention, PrefixTuning, PromptTuning, mixture
 from fp_peft.wrapping import wrap
 from fp_transformer.model import Transformer
@@ -146,3 +147,17 @@ def test_bad_input_is_refused(model, ids, shapes_unchecked):
     with pytest.raises(ValueError, match="causal text"):
         wrap(model, PrefixTuning(2))
     assert isinstance(model, Transformer) and issubclass(PrefixedAttention, type(model.blocks[0].attention))
+
+
+@pytest.mark.parametrize("method", [PrefixTuning(3), PromptTuning(3), LoRA(2)])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_outgrows_the_context_is_read_in_the_windows_that_the_prefix_leaves(small, family, method):
+    from fp_transformer.generation import window_start
+
+    tuned = wrap(small(family, np.float64, context_length=8), method, rng=np.random.default_rng(1))
+    for parameter in tuned.trainable().values():
+        parameter.data[...] = np.random.default_rng(2).normal(size=parameter.shape)
+    text, room = [1, 2], 8 - tuned.prefix_length
+    for _ in range(12):
+        text.append(int(tuned(np.array([text[window_start(len(text), room) :]])).data[0, -1].argmax()))
+    assert list(tuned.generate(np.array([1, 2]), 12, temperature=0)) == text[2:]

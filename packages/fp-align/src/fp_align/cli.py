@@ -143,6 +143,7 @@ def sft(
             (directories.encode(tokenizer, row["prompt"], "a prompt"), directories.encode(tokenizer, row["response"]))
             for row in rows
         ]
+        directories.check_lengths(network, (len(x) + len(y) for x, y in shown), ahead=1)
         with _bars() as begin:
             losses = fine_tune(
                 network, shown, n_steps=steps, lr=lr, batch_size=batch_size, rng=np.random.default_rng(seed),
@@ -173,6 +174,7 @@ def reward(
         directories.check_new(out)
         network, tokenizer = directories.open_model(model)
         pairs = pipeline.encoded(tokenizer, read_lines(data, ("prompt", "chosen", "rejected")))
+        directories.check_lengths(network, pipeline.lengths(pairs))
         with _bars() as begin:
             scorer, figures = pipeline.train_reward(
                 network, pairs, n_steps=steps, lr=lr, batch_size=batch_size, rng=np.random.default_rng(seed),
@@ -206,6 +208,7 @@ def dpo(
         directories.check_new(out)
         network, tokenizer = directories.open_model(model)
         pairs = pipeline.encoded(tokenizer, read_lines(data, ("prompt", "chosen", "rejected")))
+        directories.check_lengths(network, pipeline.lengths(pairs), ahead=1)
         with _bars() as begin:
             policy, told = pipeline.train_dpo(
                 network, pairs, beta=beta, n_steps=steps, lr=lr, batch_size=batch_size, rng=np.random.default_rng(seed),
@@ -278,6 +281,8 @@ def evaluate(
 
         base, tokenizer = directories.open_model(reference)
         asked = [row["prompt"] for row in read_lines(prompts, ("prompt",))]
+        if len(asked) < 2:
+            raise ValueError(f"{prompts} has one prompt, and standard errors take two or more: add prompts")
         _check_fits(base, [directories.encode(tokenizer, x, "a prompt") for x in asked], max_new_tokens)
         train, held_out = read_text(text)
         judge, ids = Judge.of(train), np.array(directories.encode(tokenizer, held_out, "the text"))
@@ -287,7 +292,7 @@ def evaluate(
             tell = begin("evaluation", len(models))
             for i, path in enumerate(models):
                 network, own = directories.open_model(path)
-                if own.encode("".join(asked)) != tokenizer.encode("".join(asked)):
+                if not directories.same_vocabulary(own, tokenizer):
                     raise ValueError(f"{path} and {reference} have different tokenizers, so they cannot be compared")
                 row = pipeline.evaluate(
                     path.name or str(path), network, base, tokenizer, asked, judge, seed=seed,
@@ -334,7 +339,7 @@ def _scorer(path: Path, tokenizer: Any) -> Any:
     from fp_align import directories
 
     scorer, own = directories.open_reward(path)
-    if own.vocab_size != tokenizer.vocab_size:
+    if not directories.same_vocabulary(own, tokenizer):
         raise ValueError(f"{path} has another vocabulary than the model, so it would read other texts")
     return scorer
 
@@ -353,7 +358,7 @@ def _show(rows: "list[Row]", reference: str) -> None:
     table = Table(title=f"{len(rows[0].responses)} prompts, games against {reference}")
     columns = ["model", "wins", "95% interval", "KL, nats", "gold reward", *(["learned reward"] if learned else [])]
     for name in [*columns, "loss, nats/token", "tokens", "finished"]:
-        table.add_column(name, justify="left" if name == "model" else "right")
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=name == "95% interval")
     for row in rows:
         cells = [row.name, f"{row.wins:.1%}", f"{row.interval[0]:.1%} to {row.interval[1]:.1%}"]
         cells += [f"{e.mean:.2f} ± {e.error:.2f}" for e in (row.kl["sum"], row.gold, row.learned) if e is not None]

@@ -30,6 +30,7 @@ ValueError: .../model is no reward model: it has no score.safetensors; make one 
 [0.0]
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -171,11 +172,14 @@ def check_new(path: str | Path) -> Path:
     Raises
     ------
     ValueError
-        If there is a file, or a directory with something in it.
+        If there is a file, or a directory with something in it, or the path leads through a file.
     """
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise ValueError(f"{path} exists, and nothing is overwritten: name another directory with --out")
+    for parent in path.absolute().parents:
+        if parent.is_file():
+            raise ValueError(f"{path} cannot be made, because {parent} is a file: name another directory with --out")
     return path
 
 
@@ -233,6 +237,24 @@ def stop_token(tokenizer: Any) -> int:
     if len(ids) != 1:
         raise ValueError(f"a response ends with the newline, which must be one token; this tokenizer has {len(ids)}")
     return ids[0]
+
+
+def check_lengths(model: Transformer, lengths: Iterable[int], ahead: int = 0) -> None:
+    """`ValueError` if a prompt with its response, `ahead` tokens of which are not read, is too long for a model."""
+    context = model.config.context_length
+    for number, length in enumerate(lengths, 1):
+        if length - ahead > context:
+            raise ValueError(
+                f"example {number} has {length} tokens, prompt and response together, and the model takes "
+                f"{context + ahead}: shorten it or leave it out"
+            )
+
+
+def same_vocabulary(one: Any, other: Any) -> bool:
+    """Whether each id stands for the same text to both tokenizers."""
+    if one.vocab_size != other.vocab_size:
+        return False
+    return all(one.id_to_bytes(i) == other.id_to_bytes(i) for i in range(one.vocab_size))
 
 
 def copy_of(model: Transformer) -> Transformer:

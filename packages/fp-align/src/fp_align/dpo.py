@@ -109,6 +109,7 @@ share of the labels. The verdicts come from other models' answers; where those a
 methods that sample anew do better.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -290,12 +291,18 @@ class DPO:
         A `Module` that returns logits when called with ids; its parameters are moved.
     reference
         Another one, which is only asked. The policy as it was at the beginning, usually: load its `state_dict`.
+        Not the policy itself, which moves.
     beta
         Price of a nat, positive.
     lr
         Learning rate.
     max_norm
         Gradients are clipped to this global norm.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is not positive and finite, or the reference is the policy.
 
     Examples
     --------
@@ -312,6 +319,7 @@ class DPO:
     def __init__(
         self, policy: Module, reference: Any, *, beta: Real = 0.1, lr: Real = 1e-4, max_norm: Real = 1.0
     ) -> None:
+        check_reference(policy, reference)
         self.policy, self.reference, self.beta, self.max_norm = policy, reference, check_beta(beta), float(max_norm)
         self.parameters = {name: p for name, p in policy.named_parameters().items() if p.requires_grad}
         self.optimizer = AdamW({name: p.data for name, p in self.parameters.items()}, lr=lr, weight_decay=0.0)
@@ -353,6 +361,11 @@ class DPO:
         -------
         dict
             Before the step: `loss`, `accuracy` (the share of pairs with a positive margin), `margin`, `grad_norm`.
+
+        Raises
+        ------
+        FloatingPointError
+            If the gradient is not finite; the step is not taken.
         """
         m = self.margins(preferences)
         loss = softplus(-m).mean()
@@ -364,6 +377,15 @@ class DPO:
             "margin": float(numbers.mean()),
             "grad_norm": norm,
         }
+
+
+def check_reference(policy: Any, reference: Any) -> None:
+    """`ValueError` for a reference that would move with the policy."""
+    if reference is policy:
+        raise ValueError(
+            "the reference is the policy itself and would move with it: make another model and load the policy's "
+            "state_dict into it"
+        )
 
 
 def descend(loss: Any, parameters: dict[str, Any], optimizer: AdamW, max_norm: float, lr: Real | None = None) -> float:
@@ -387,11 +409,20 @@ def descend(loss: Any, parameters: dict[str, Any], optimizer: AdamW, max_norm: f
     -------
     float
         The norm of the gradient before it was clipped.
+
+    Raises
+    ------
+    FloatingPointError
+        If the gradient is not finite; nothing has moved then.
     """
     for p in parameters.values():
         p.zero_grad()
     loss.backward()
     grads = {name: np.zeros_like(p.data) if p.grad is None else p.grad for name, p in parameters.items()}
     norm = clip_by_global_norm(grads, max_norm)
+    if not math.isfinite(norm):
+        raise FloatingPointError(
+            f"the norm of the gradient is {norm}, and a step along it would spoil the model: lower the learning rate"
+        )
     optimizer.step(grads, lr)
     return norm

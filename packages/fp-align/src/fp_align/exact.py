@@ -269,7 +269,10 @@ class World:
         ValueError
             If `beta` is not positive and finite.
         """
-        return np.exp(self._tilted(beta) - self.log_partition(beta)[:, None])
+        above = self.rewards - self.rewards.max(axis=1, keepdims=True)  # no price is too low for these
+        with np.errstate(over="ignore"):
+            weights = self.reference * np.exp(above / check_beta(beta))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
     def expected_reward(self, policy: Table) -> float:
         """

@@ -64,11 +64,11 @@ False
 ## The reference
 
 **5. A reference that is the policy.** Python assigns names and copies nothing. The reference moves along, all margins
-are zero, and the loss stays at $\ln 2 = 0.693$. The pull is never satisfied, and the policy walks away without end. The
-check is the loss of the second step.
+are zero, and the loss stays at $\ln 2 = 0.693$. The pull is never satisfied, and the policy walks away without end.
+`DPO` and `PPO` refuse the policy itself, but cannot see it inside a function. The check is the loss of the second step.
 
 >>> verdicts = [Preference((1,), (2,), (0,))]
->>> for policy, reference in ((one := made(), one), (made(), made())):
+>>> for policy, reference in ((one := made(), lambda ids: one(ids)), (made(), made())):
 ...     trainer = DPO(policy, reference, beta=0.5, lr=0.01)
 ...     print([round(trainer.step(verdicts)["loss"], 3) for _ in range(3)][1:])
 [0.693, 0.693]

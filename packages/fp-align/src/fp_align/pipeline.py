@@ -181,6 +181,11 @@ def encoded(tokenizer: Any, rows: Sequence[dict[str, str]]) -> list[Preference]:
     return pairs
 
 
+def lengths(pairs: Sequence[Preference]) -> list[int]:
+    """The tokens of each pair's prompt with the longer response."""
+    return [len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
+
+
 def train_reward(
     model: Transformer,
     pairs: Sequence[Preference],

@@ -116,6 +116,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fp_align.exact import Real, Table, World
+from fp_autograd.rules import where
 from fp_autograd.tracing import Operand, value_of
 
 __all__ = [
@@ -166,8 +167,9 @@ def reinforce_loss(
             f"log-probabilities, advantages{'' if mask is None else ' and mask'} have one shape, of one response or "
             f"more; got {shape}, {advantages.shape}{'' if mask is None else f' and {mask.shape}'}"
         )
-    terms = log_probabilities * (advantages if mask is None else np.where(mask, advantages, 0.0))
-    return -terms.sum() / shape[0]
+    if mask is not None:
+        log_probabilities = where(mask, log_probabilities, np.zeros_like(value_of(log_probabilities)))
+    return -(log_probabilities * advantages).sum() / shape[0]
 
 
 def leave_one_out(values: Float[np.ndarray, "X n"]) -> Float[np.ndarray, "X n"]:
@@ -216,11 +218,18 @@ def rewards_to_go(rewards: Float[np.ndarray, "B T"], gamma: Real = 1.0) -> Float
     ndarray
         Of the same shape.
 
+    Raises
+    ------
+    ValueError
+        If `gamma` is out of range.
+
     Examples
     --------
     >>> rewards_to_go(np.array([[1.0, 0.0, 5.0]]))
     array([[6., 5., 5.]])
     """
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma, how much the next token's reward counts, lies between 0 and 1, got {gamma}")
     out = np.array(rewards)
     for t in range(out.shape[1] - 2, -1, -1):
         out[:, t] += gamma * out[:, t + 1]

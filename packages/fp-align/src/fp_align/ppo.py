@@ -143,7 +143,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer
 
-from fp_align.dpo import descend
+from fp_align.dpo import check_reference, descend
 from fp_align.exact import Real, check_beta
 from fp_align.kl import k3
 from fp_align.preferences import Ids, padded, sample_responses, token_log_probabilities
@@ -331,7 +331,7 @@ class PPO:
     value
         A `Module` that returns a number for each position when called with ids.
     reference
-        Returns logits; it is only asked.
+        Returns logits; it is only asked. Not the policy itself, which moves.
     reward
         Called with prompts and responses, it returns a number for each; the `scores` of a `RewardModel` fit.
     beta
@@ -351,14 +351,14 @@ class PPO:
     pieces
         Into how many steps a pass is cut.
     whiten
-        Whether advantages are scaled to mean 0 and deviation 1.
+        Whether advantages are scaled to mean 0 and deviation 1; equal ones say nothing and become 0.
     max_norm
         Gradients are clipped to this global norm.
 
     Raises
     ------
     ValueError
-        If a setting is out of range.
+        If a setting is out of range, or the reference is the policy.
     """
 
     def __init__(
@@ -385,6 +385,7 @@ class PPO:
             raise ValueError(
                 f"passes and pieces are at least 1 and eps lies between 0 and 1, got {passes}, {pieces} and {eps}"
             )
+        check_reference(policy, reference)
         self.policy, self.value, self.reference, self.reward = policy, value, reference, reward
         self.beta, self.max_new_tokens, self.stop = check_beta(beta), max_new_tokens, stop
         self.eps, self.gamma, self.lam, self.whiten = eps, gamma, lam, whiten
@@ -413,7 +414,14 @@ class PPO:
         dict
             Of the batch as drawn: `reward`, `kl` in nats per response, `objective`, `length` in tokens. Of the last
             pass: `policy_loss`, `value_loss`, `clipped` (the share of tokens beyond their kink), `moved` (the
-            divergence of the new policy from the old one in nats per token, by `k3`).
+            divergence of the old policy from the new one in nats per token, by `k3`).
+
+        Raises
+        ------
+        ValueError
+            If the reward is not one finite number for each response.
+        FloatingPointError
+            If a gradient is not finite; that step is not taken.
         """
         responses = sample_responses(self.policy, prompts, self.max_new_tokens, rng, stop=self.stop)
         ids, whole = padded(prompts, responses)
@@ -434,7 +442,9 @@ class PPO:
         targets = np.where(mask, advantages + values, 0.0)
         if self.whiten:
             chosen = advantages[mask]
-            advantages = (advantages - chosen.mean()) / (chosen.std() + 1e-8)
+            apart_from_mean, deviation = advantages - chosen.mean(), chosen.std()
+            blur = 8 * np.finfo(chosen.dtype).eps * np.abs(chosen).max()  # of equal numbers: rounding, and no news
+            advantages = apart_from_mean / deviation if deviation > blur else np.zeros_like(advantages)
         advantages = np.where(mask, advantages, 0.0)
         last: list[dict[str, float]] = []
         for _ in range(self.passes):

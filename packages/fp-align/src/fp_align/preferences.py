@@ -78,6 +78,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from fp_align.exact import World
+from fp_autograd.rules import where
 from fp_autograd.tensor import no_grad
 from fp_autograd.tracing import value_of
 from fp_markov.sampling import sample
@@ -250,7 +251,8 @@ def sequence_log_probabilities(
     (array([-3.2189]), -3.2189)
     """
     check_mask(ids, mask)
-    return (token_log_probabilities(model, ids, **settings) * mask[:, 1:]).sum(axis=1)
+    each = token_log_probabilities(model, ids, **settings)
+    return where(mask[:, 1:], each, np.zeros_like(value_of(each))).sum(axis=1)  # a product would make 0 times -inf
 
 
 def check_mask(ids: Integer[np.ndarray, "B T"], mask: Bool[np.ndarray, "B T"]) -> None:

@@ -339,7 +339,7 @@ def _objects(path: Path, keys: Sequence[str]) -> Iterator[dict[str, str]]:
         yield found
         empty = False
     if empty:
-        raise ValueError(f"{path} is empty; a data file has a JSON object on each line, which {wanted}")
+        raise ValueError(f"{path} is empty; each line of a data file {wanted}")
 
 
 def write_lines(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -74,7 +74,8 @@ def report(
         history = RunHistory(run)
         path = run / "report.html" if output is None else output
         title = f"Run {run.resolve().name}"
-        page = report_html(history, title=title, findings=diagnose(history) if history.records else (), decay=smoothing)
+        findings = diagnose(history) if any("loss" in record for record in history.records) else ()
+        page = report_html(history, title=title, findings=findings, decay=smoothing)
         write_report(path, page)
         Console().print(f"the report is {path}", markup=False, highlight=False, soft_wrap=True)
 

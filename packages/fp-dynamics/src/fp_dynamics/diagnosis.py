@@ -36,7 +36,8 @@ first probe is the sharper one: rounding makes differences of $10^{-7}$, and an 
 the gradient can make large ones of them, after many wasted steps.
 
 **The scores' ratio** is $1$ or $\sqrt D$, and $D^{1/4}$ is the middle between the two on the scale of ratios. It is
-asked of the first step's probe only. At $D \le 4$ the two are too near to be told apart, and nothing is said.
+asked of the first step's probe only, and not if the first loss is half a nat below $\ln V$: that model was trained
+before, and its queries know their keys. At $D \le 4$ the two are too near to be told apart, and nothing is said.
 
 **A step that loses ground.** A step along the gradient lowers the loss of the batch that the gradient came from exactly
 if $\eta \rho < 2$, with the curvature $\rho$ that it meets (`dynamics.step-change`). Other batches' noise does not
@@ -45,7 +46,10 @@ in healthy runs; one in five is a rate beyond the limit in a good part of all pl
 gradient only: a heavy ball swings around its goal at rates at which it converges (`optim.heavy-ball-roots`), and climbs
 half of the time, a little. So a rise counts from 0.05 nats on, five percent of a token's probability in one step. A
 step counts too if its loss is above the *first* one by more than a quarter nat: a model that does worse than before it
-learned was brought there by its steps, each good for its own batch or not. Looked at are steps at half the largest rate
+learned was brought there by its steps, each good for its own batch or not. (A model that was trained before finds some
+batches easier than others, and the first may be one of the easy. So if the first loss is half a nat below $\ln V$, or
+$V$ is unknown, the quarter nat is four deviations of the noise, if that is more, but never more than two nats.) A loss
+that is not finite counts if others rose before; if none did, the rate is not to blame. Looked at are steps at half the largest rate
 or more; and if the run began at such a rate, only those after its first fifth, for its beginning is judged by the rule
 about warmup. Where the loss after the step was not recorded, the second sign alone has to do.
 
@@ -57,7 +61,8 @@ makes them at least $\rho - 1$ times as long as what was drawn: for $\rho > 1$ n
 $\rho > 3$ it is less than half of what there is. So $\rho > 1$ counts if one of these steps raised its own batch's
 loss, and $\rho > 3$ if the loss rises above the first by one deviation.
 
-**Dead units** are judged on the last batch measured. By `dynamics.dead-unit` nothing of them is learned any more. A
+**Dead units** are judged on the last batch measured, if it has at least 16 inputs: of a single one half of all relus
+are shut, and of $n$ independent ones $2^{-n}$. By `dynamics.dead-unit` nothing of them is learned any more. A
 healthy layer has units that are shut for most inputs and hardly one that is for all; with half of its units gone a
 layer is half as wide as was paid for.
 
@@ -104,6 +109,7 @@ __all__ = ["Finding", "Diagnosis", "diagnose"]  # the order of the page
 
 LEAK, COPYING, COSINE, SPREAD, RISING, DEAD, FIRST = 1e-3, 1.0, 0.99, 1e-2, 0.2, 0.5, 1.0
 NOISES, RISE, OVERSHOOT = 4.0, 0.25, 0.05  # deviations; nats; nats
+TRAINED, LOUD, INPUTS = 0.5, 0.5, 16  # nats below ln V; nats; what a unit is shown before it is called dead
 SEVERITIES = ("error", "warning", "note")
 LEAST = 10  # steps, for a share of them to say something
 
@@ -167,14 +173,42 @@ class _Case:
         """The steps at which something was probed, and what it gave."""
         return [(int(r["step"]), r["probes"][key]) for r in self.probed if r["probes"].get(key) is not None]
 
+    @property
+    def vocab_size(self) -> int | None:
+        """As probed, or of the model that the run saved."""
+        sizes = self.probes("vocab_size")
+        return int(sizes[0][1]) if sizes else self.history.vocab_size
+
+    @property
+    def excess(self) -> float | None:
+        """The first loss above that of a shrug, if the vocabulary's size is known."""
+        V = self.vocab_size
+        return None if V is None else float(self.loss[0]) - math.log(V)
+
+    @property
+    def rise(self) -> float:
+        """How far above the first loss a step stands that did worse than before the run, and not by chance."""
+        if self.excess is not None and self.excess > -TRAINED:
+            return RISE  # a model that knows nothing finds all batches equally hard
+        with np.errstate(invalid="ignore"):
+            jumps = np.abs(np.diff(self.loss))
+        jumps = jumps[np.isfinite(jumps)]
+        noise = float(np.median(jumps)) / (0.674 * math.sqrt(2)) if len(jumps) else 0.0  # of normal noise
+        return max(RISE, NOISES * min(noise, LOUD))
+
     def rising(self) -> tuple[float, int, int] | None:
         """Of the late steps at a high rate, the share that overshot, how many there are, the first that did."""
         at = np.flatnonzero(self.late_high)
-        if len(at) < LEAST:
+        if len(at) < LEAST or not math.isfinite(self.loss[0]):
             return None
-        overshot = ~(self.loss[at] <= self.loss[0] + RISE)  # NaN is no success
+        overshot = self.loss > self.loss[0] + self.rise
         if np.isfinite(self.after[at]).any():
-            overshot |= ~(self.after[at] <= self.loss[at] + OVERSHOOT)
+            overshot |= self.after > self.loss + OVERSHOOT
+        if (overshot & np.isfinite(self.loss)).any():  # what rose before has ended in this
+            overshot |= ~np.isfinite(self.loss)
+        else:
+            overshot &= np.isfinite(self.loss)
+        overshot = overshot[at]
         return float(overshot.mean()), len(at), self.steps[at[int(overshot.argmax())]]
 
 
@@ -262,6 +296,8 @@ def _missing_scale(case: _Case) -> Verdict:
     found = case.probes("scores")
     if not found or not found[0][1] or found[0][0] != case.steps[0]:
         return "needs a probe of a model with attention before its first step"
+    if case.excess is not None and case.excess < -TRAINED:
+        return "the model was trained before: its queries know their keys"
     blocks = found[0][1]
     D = blocks[0]["d_head"]
     ratio = float(np.median([block["score_ratio"] for block in blocks]))
@@ -281,6 +317,8 @@ def _missing_scale(case: _Case) -> Verdict:
 
 def _rate_too_high(case: _Case) -> Verdict:
     rising = case.rising()
+    if not math.isfinite(case.loss[0]):
+        return "needs a first loss that is finite"
     if rising is None:
         return f"needs at least {LEAST} steps at half the largest rate or more, after the first fifth"
     share, n, where = rising
@@ -291,7 +329,7 @@ def _rate_too_high(case: _Case) -> Verdict:
         "rate too high",
         f"{share:.0%} of {n} steps at a high rate "
         + (f"raised the loss of their own batch by more than {OVERSHOOT}, or " if own else "")
-        + f"had a loss above the first, {case.loss[0]:.2f}, by more than {RISE}"
+        + f"had a loss above the first, {case.loss[0]:.2f}, by more than {case.rise:.2f}"
         + f", from step {where} on; threshold {RISING:.0%}"
         + (f"; the rate's peak is {np.nanmax(case.lr):g}" if np.isfinite(case.lr).any() else ""),
         "lower the rate, to a third and again (lr_range_test finds where it starts to diverge); clipping helps against "
@@ -352,10 +390,13 @@ def _no_warmup(case: _Case) -> Verdict:
 
 def _dead_units(case: _Case) -> Verdict:
     measured = [(int(r["step"]), r["layers"]) for r in case.history.records if r.get("layers")]
-    shares = [(step, {n: v for n, v in layers.items() if "dead_share" in v}) for step, layers in measured]
+    shares = [
+        (step, {n: v for n, v in layers.items() if "dead_share" in v and v.get("inputs", INPUTS) >= INPUTS})
+        for step, layers in measured
+    ]
     shares = [(step, layers) for step, layers in shares if layers]
     if not shares:
-        return "needs records of layers with activations"
+        return f"needs records of layers with activations, of at least {INPUTS} inputs each"
     step, layers = shares[-1]
     name = max(layers, key=lambda n: layers[n]["dead_share"])
     share = layers[name]["dead_share"]
@@ -374,11 +415,9 @@ def _dead_units(case: _Case) -> Verdict:
 
 
 def _first_loss(case: _Case) -> Verdict:
-    sizes = case.probes("vocab_size")
-    V = int(sizes[0][1]) if sizes else case.history.vocab_size
-    if V is None or not case.records:
+    V, excess = case.vocab_size, case.excess
+    if V is None or excess is None:
         return "needs the size of the vocabulary"
-    excess = float(case.loss[0]) - math.log(V)
     if not excess > FIRST:
         return None
     stds = case.probes("logit_std")

@@ -103,11 +103,12 @@ losses is as good; the average that fades needs no memory.
 
 import csv
 import json
+import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -308,7 +309,7 @@ class RunHistory:
         if fresh:
             self._header, self._rows = [], {}
         n = 0
-        for row in csv.reader(lines):
+        for row in self._split(lines):
             if not self._header:
                 if "step" not in row:
                     raise ValueError(f"{self._metrics.path} has no column named step, but {', '.join(row)}")
@@ -320,13 +321,19 @@ class RunHistory:
                 named = zip(self._header, row, strict=True)
                 record = {RENAMED.get(name, name): float(value) for name, value in named if value}
                 _put(self._rows, record)
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, OverflowError) as error:  # a step that is infinite overflows
                 shown = ",".join(row)
                 raise ValueError(
                     f"{self._metrics.path} has a row that cannot be read, {shown!r:.80}: {error}"
                 ) from None
             n += 1
         return n
+
+    def _split(self, lines: list[str]) -> Iterator[list[str]]:
+        try:
+            yield from csv.reader(lines)
+        except csv.Error as error:
+            raise ValueError(f"{self._metrics.path} is no table of values between commas: {error}") from None
 
     def _read_layers(self) -> int:
         fresh, lines = self._layers.read()
@@ -335,8 +342,9 @@ class RunHistory:
         for line in lines:
             try:
                 record = json.loads(line)
+                _check_record(record)
                 _put(self._details, record)
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
                 raise ValueError(f"{self._layers.path} has a line that cannot be read, {line!r:.80}: {error}") from None
         return len(lines)
 
@@ -412,15 +420,18 @@ class RunHistory:
         found = [*sorted((self.path / "checkpoints").glob("step-*/config.json")), self.path / "model" / "config.json"]
         for path in reversed(found):
             config = _json(path)
-            if isinstance(config.get("vocab_size"), int):
-                return int(config["vocab_size"])
+            size = config.get("vocab_size")
+            if isinstance(size, int) and size > 0:
+                return size
         return None
 
     @property
     def baselines(self) -> dict[str, float]:
         """Held-out losses of simpler models, from the report of a run that has ended."""
-        rows: Sequence[Any] = [] if self.path is None else _json(self.path / "report.json").get("baselines", [])
-        return {f"{row['order']}-gram": float(row["loss"]) for row in rows}
+        found = None if self.path is None else _json(self.path / "report.json").get("baselines")
+        rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        known = [(row.get("order"), row.get("loss")) for row in rows]
+        return {f"{n}-gram": float(x) for n, x in known if n is not None and _is_number(x) and math.isfinite(x)}
 
 
 def _put(rows: dict[int, dict[str, Any]], record: dict[str, Any]) -> None:
@@ -430,6 +441,25 @@ def _put(rows: dict[int, dict[str, Any]], record: dict[str, Any]) -> None:
         for later in [s for s in rows if s > step]:
             del rows[later]
     rows[step] = rows.get(step, {}) | record
+
+
+def _is_number(x: object) -> TypeGuard[float | int]:
+    return isinstance(x, int | float) and not isinstance(x, bool)
+
+
+def _check_record(record: Any) -> None:
+    """A line of `layers.jsonl` is of the form that `Recorder` writes: numbers, and layers and probes in dicts."""
+    if not isinstance(record, dict) or not _is_number(record.get("step")):
+        raise ValueError("a record is an object with a step, a number")
+    layers, probes = record.get("layers", {}), record.get("probes", {})
+    if not isinstance(probes, dict) or not isinstance(layers, dict):
+        raise ValueError("layers and probes are objects")
+    for key in ("loss", "loss_after", "lr", "grad_norm"):
+        if key in record and not _is_number(record[key]):
+            raise ValueError(f"{key} is a number")
+    for name, values in layers.items():
+        if not isinstance(values, dict) or not all(_is_number(v) for k, v in values.items() if k != "activation"):
+            raise ValueError(f"the values of the layer {name} are numbers")
 
 
 def _json(path: Path) -> dict[str, Any]:

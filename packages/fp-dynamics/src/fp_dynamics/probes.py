@@ -284,7 +284,7 @@ def probe_gradient(
     -------
     dict
         `gradient_cosine` and `gradient_ratio`, of the used one's length to the new one's. Nothing if the loss is not
-        the same twice, as with dropout, or there are no gradients.
+        the same twice, as with dropout, or there are no gradients but zeros.
     """
     parameters = model.named_parameters()
     kept = {name: p.grad for name, p in parameters.items()}
@@ -303,6 +303,8 @@ def probe_gradient(
         return {}
     names = used.keys() & new.keys()
     a, b = (_length({n: g[n] for n in names}) for g in (used, new))
+    if not a and not b:
+        return {}  # nothing to be learned from this batch; a zero vector has no direction
     dot = sum(float(np.vdot(used[n].astype(np.float64), new[n])) for n in sorted(names))
     return {"gradient_cosine": _ratio(dot, a * b), "gradient_ratio": _ratio(a, b)}
 
@@ -358,7 +360,8 @@ def probe(
     -------
     dict
         Plain numbers: `spread` by matrix, without those of zeros; for a module with a loss `vocab_size`, `logit_std`,
-        `gradient_cosine`, `gradient_ratio`; if it scores each position, `leak`, `losses_by_offset`, `label_offset`; with blocks, `scores`.
+        `gradient_cosine`, `gradient_ratio`; if it scores each position, `leak`, `losses_by_offset`, `label_offset`;
+        with blocks, `scores`.
 
     Examples
     --------

@@ -287,7 +287,7 @@ class Recorder:
             Of this step: a number, or a tensor of one.
         grads
             By the names of the arrays; those that `backward` left in the parameters if not given. A parameter without
-            one is not measured, and stands still.
+            one, a frozen one for instance, is not measured, and stands still: decay does not move it either.
         lr
             The rate of this step; the optimizer's own if not given.
         clip
@@ -321,8 +321,10 @@ class Recorder:
             update()
         else:
             needed = getattr(self.optimizer, "parameters", arrays)
-            given = {n: grads[n] if n in grads else np.zeros_like(a) for n, a in needed.items()}
-            self.optimizer.step(given, lr)
+            still = {n: a.copy() for n, a in needed.items() if n not in grads}  # decay and momentum would move them
+            self.optimizer.step({n: grads[n] if n in grads else np.zeros_like(a) for n, a in needed.items()}, lr)
+            for name, array in still.items():
+                needed[name][...] = array
         rate = lr if lr is not None else getattr(self.optimizer, "lr", None)
         self.step_number += 1
         record: dict[str, Any] = {"step": self.step_number, "loss": float(value_of(loss)), "grad_norm": norm}
@@ -412,13 +414,25 @@ def _merged(*parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
 def _file_names(arrays: Mapping[str, np.ndarray]) -> Callable[[str], str]:
     """From a module's path in `Transformer` to the name that its arrays have in files."""
     blocks = next((name.partition(".0.")[0] for name in arrays if ".0." in name), "")
-    llama = blocks.startswith("model.")
-    parts = {"feedforward": "mlp", "attention": "self_attn" if llama else "attn"}
+    if blocks.startswith("model."):
+        top = {"embedding": "model.embed_tokens", "norm": "model.norm", "unembedding": "lm_head"}
+        parts = {
+            "feedforward": "mlp", "attention": "self_attn", "norm1": "input_layernorm",
+            "norm2": "post_attention_layernorm",
+        }  # fmt: skip
+    else:
+        top = {"embedding": "transformer.wte", "norm": "transformer.ln_f", "unembedding": "lm_head"}
+        parts = {
+            "feedforward": "mlp", "attention": "attn", "norm1": "ln_1", "norm2": "ln_2", "up_proj": "c_fc",
+            "down_proj": "c_proj", "o_proj": "c_proj",
+        }  # fmt: skip
 
     def renamed(path: str) -> str:
         first, *rest = path.split(".")
-        if first != "blocks" or not blocks:
+        if not blocks:
             return path
+        if first != "blocks":
+            return top.get(path, path)
         return ".".join([blocks, *(parts.get(part, part) for part in rest)])
 
     return renamed

@@ -117,8 +117,8 @@ def activation_statistics(
     Returns
     -------
     dict
-        `activation_mean` and `activation_std` of what came out; `dead_share`, the share of units that pass no gradient
-        for anything in the batch; and, of all entries, `zero_share` (relu), `saturated_share` (tanh, sigmoid), or
+        `activation_mean` and `activation_std` of what came out; `inputs`, how many the units were shown; `dead_share`,
+        the share of units that pass no gradient for any of them; and, of all entries, `zero_share` (relu), `saturated_share` (tanh, sigmoid), or
         `gate_mean`, `closed_share` and `open_share` (silu, gelu).
 
     Raises
@@ -161,6 +161,7 @@ def activation_statistics(
         return {
             "activation_mean": float(y.mean(dtype=np.float64)),
             "activation_std": float(y.std(dtype=np.float64)),
+            "inputs": float(len(x)),
             "dead_share": float(shut.all(axis=0).mean()),
             **shares,
         }

@@ -7,7 +7,9 @@ Results go to the standard output, progress to the standard error.
 """
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,7 +33,10 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="a model directory, a run of fp-capstone, a .gguf file, or smollm2")
 ]
 DataFile = Annotated[
-    str, typer.Option("--data", metavar="FILE", help="a .jsonl file of examples, or a text; - for stdin")
+    str,
+    typer.Option(
+        "--data", metavar="FILE", help="a .jsonl file of examples, or a text, or a folder of texts; - for stdin"
+    ),
 ]
 HeldOut = Annotated[str | None, typer.Option(metavar="FILE", help="hold out this file; default: the last tenth")]
 Length = Annotated[int | None, typer.Option(help="tokens read at once; default: the model's, at most 256")]
@@ -61,18 +66,45 @@ def _read(
     from fp_peft.data import default_system, read_data
 
     room = base.model.config.context_length - taken
+    if room < 1:
+        raise ValueError(
+            f"a prefix or prompt of {taken} leaves none of the {base.model.config.context_length} positions of this "
+            "model for a text: choose a smaller --rank"
+        )
     length = min(256, room) if length is None else length
     if not 1 <= length <= room:
         raise ValueError(
             f"--length lies between 1 and the {room} positions that the model has for a text, got {length}"
         )
     system = default_system(base.template) if system is None else system or None
-    return read_data(data, base.tokenizer, length=length, held_out=held_out, limit=limit, system=system)
+    found = read_data(data, base.tokenizer, length=length, held_out=held_out, limit=limit, system=system)
+    shortened = getattr(found, "n_shortened", 0)
+    if shortened:
+        Console(stderr=True).print(
+            f"{shortened} examples of {data} are longer than {length + 1} tokens and lose their beginning",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    return found
 
 
 def _told(loss: float) -> str:
     """A loss, and the perplexity that it is."""
     return f"{loss:.4f} nats per token (perplexity {math.exp(min(loss, 700)):.2f})"
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Make a folder for the result of some work; if the work fails, no empty one stays behind."""
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        if not os.access(out, os.W_OK | os.X_OK):
+            raise ValueError(f"nothing can be written in {out}; choose another --out")
+        yield
+    except BaseException:
+        if made:
+            out.rmdir()
+        raise
 
 
 @app.command()
@@ -127,22 +159,22 @@ def finetune(
             if also is None
             else _read(base, data=also, held_out=also, length=length, system=None, limit=limit, taken=taken)
         )
-        general = None if other is None else held_out_loss(base.model, other, batch_size)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-            task = progress.add_task("measuring", total=steps)
-            result = fine_tune(
-                base.model,
-                material,
-                settings,
-                note=lambda row: progress.update(task, advance=1, description=f"loss {row['loss']:.3f}"),
+        with _folder(out):  # before the work, which would be lost at a place where nothing can be written
+            general = None if other is None else held_out_loss(base.model, other, batch_size)
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TimeElapsedColumn(),
             )
-        out.mkdir(parents=True, exist_ok=True)
+            with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+                task = progress.add_task("measuring", total=steps)
+                result = fine_tune(
+                    base.model,
+                    material,
+                    settings,
+                    note=lambda row: progress.update(task, advance=1, description=f"loss {row['loss']:.3f}"),
+                )
         report = result.report(settings) | {"model": model, "data": data}
         if general is not None and other is not None:
             after = held_out_loss(result.model, other, batch_size)
@@ -156,7 +188,7 @@ def finetune(
         write_report(out, result, report)
         share = 100 * result.n_trainable / base.model.config.n_parameters
         _say(
-            f"{method}: {result.n_trainable:,} numbers trained ({share:.2g}%), {steps} steps in {result.seconds:.0f} s"
+            f"{method}: {result.n_trainable:,} numbers trained ({share:.3g}%), {steps} steps in {result.seconds:.0f} s"
         )
         _say(f"held-out loss before  {_told(result.before)}")
         _say(f"held-out loss after   {_told(result.after)}")

@@ -334,11 +334,15 @@ class Examples:
             raise ValueError(
                 f"{len(examples)} examples are too few to train on some and hold others out: give two at least"
             )
+        silent = [i for i, e in enumerate((*train, *kept), 1) if e.shortened(length + 1).n_learned == 0]
+        if silent:
+            raise ValueError(
+                f"of an example the last {length + 1} tokens are used, and example {silent[0]} has nothing to learn "
+                f"among them ({len(silent)} such examples): let it end with an answer, or give a larger length"
+            )
         self.n_shortened = sum(len(e.ids) > length + 1 for e in (*train, *kept))
         self.train = [e.shortened(length + 1) for e in train]
         self.kept = [e.shortened(length + 1) for e in kept]
-        if any(e.n_learned == 0 for e in (*self.train, *self.kept)):
-            raise ValueError("an example has nothing to learn within the length: its answer is empty")
         self._order: list[int] = []
 
     def draw(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -449,7 +453,15 @@ def read_data(
     """
     if not 0 < share < 1:
         raise ValueError(f"the share that is held out lies between 0 and 1, got {share}")
-    if str(path).endswith(".jsonl"):
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit counts held-out tokens and is at least 1, got {limit}")
+    lines = str(path).endswith(".jsonl")
+    if held_out is not None and str(held_out).endswith(".jsonl") != lines:
+        raise ValueError(
+            f"{held_out} is held out of {path}: both are .jsonl files of examples, or both are texts. Losses on "
+            "the two kinds do not compare"
+        )
+    if lines:
         examples = _examples(path, tokenizer, system)
         kept: Any = max(1, round(len(examples) * share)) if held_out is None else _examples(held_out, tokenizer, system)
         return Examples(examples, kept, length)
@@ -466,7 +478,8 @@ def read_data(
 
 def _examples(path: Path | str, tokenizer: Frame, system: str | None) -> list[Example]:
     found = []
-    for number, line in enumerate(read_text(str(path)).splitlines(), 1):
+    # not splitlines: within a text JSON allows characters, such as U+2028, that it takes for the end of a line
+    for number, line in enumerate(read_text(str(path)).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -478,9 +491,10 @@ def _examples(path: Path | str, tokenizer: Frame, system: str | None) -> list[Ex
             elif isinstance(record.get("prompt"), str) and isinstance(record.get("completion"), str):
                 found.append(completion_example(record["prompt"], record["completion"], tokenizer))
             else:
+                given = ", ".join(f"{key!r}: {value!r:.20}" for key, value in list(record.items())[:4])
                 raise ValueError(
-                    'an example has "prompt" and "completion", or a list of "messages"; this one has '
-                    f"{', '.join(map(repr, record)) or 'nothing'}"
+                    'an example has the texts "prompt" and "completion", or a list of "messages" that is not empty; '
+                    f"this one is {{{given}}}"
                 )
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: {error}") from None

@@ -67,7 +67,7 @@ from fp_peft.adapters import Adapter
 from fp_peft.data import IGNORE, Data
 from fp_peft.lora import LoRA
 from fp_peft.prefix import PrefixTuning, PromptTuning
-from fp_peft.wrapping import Method, wrap
+from fp_peft.wrapping import Method, Tuned, wrap
 from fp_transformer.model import Transformer
 
 __all__ = ["METHODS", "Settings", "Result", "fine_tune", "held_out_loss", "write_report"]  # the order of the page
@@ -170,7 +170,7 @@ class Result:
         return {
             "settings": asdict(settings) | {"lr": settings.rate},
             "n_trainable": self.n_trainable,
-            "n_parameters": self.model.config.n_parameters,
+            "n_parameters": self.model.n_parameters - (self.n_trainable if isinstance(self.model, Tuned) else 0),
             "held_out_loss": {"before": self.before, "after": self.after},
             "seconds": round(self.seconds, 2),
         }
@@ -193,7 +193,14 @@ def held_out_loss(model: Transformer, data: Data, batch_size: int = 8) -> float:
     -------
     float
         In nats per token (`peft.masked-loss`).
+
+    Raises
+    ------
+    ValueError
+        If the batch size is not positive or nothing is held out.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is at least 1, got {batch_size}")
     training, total, count = model.training, 0.0, 0
     model.eval()
     with no_grad():
@@ -257,27 +264,28 @@ def fine_tune(
     )
     result = Result(tuned, before, before, sum(p.size for p in parameters.values()), 0.0)
     begun = time.perf_counter()
-    for step in range(settings.steps):
-        ids, targets = data.draw(draws, settings.batch_size)
-        loss = tuned.loss(ids, targets, ignore=IGNORE)
-        loss.backward()
-        grads = {name: p.grad for name, p in parameters.items()}
-        clip_by_global_norm(grads, settings.clip)
-        lr = warmup_cosine(
-            step,
-            n_steps=settings.steps,
-            warmup=max(1, settings.steps // 20),
-            peak=settings.rate,
-            floor=settings.rate / 10,
-        )
-        optimizer.step(grads, lr=lr)
-        tuned.zero_grad()
-        row = {"step": step + 1, "loss": float(loss.item()), "lr": lr, "tokens": int((targets != IGNORE).sum())}
-        result.history.append(row)
-        note(row)
-    result.seconds = time.perf_counter() - begun
-    tuned.eval()
-    result.after = held_out_loss(tuned, data, settings.batch_size)
+    with np.errstate(over="ignore", invalid="ignore"):  # the loss refuses what is not finite, in words
+        for step in range(settings.steps):
+            ids, targets = data.draw(draws, settings.batch_size)
+            loss = tuned.loss(ids, targets, ignore=IGNORE)
+            loss.backward()
+            grads = {name: p.grad for name, p in parameters.items()}
+            clip_by_global_norm(grads, settings.clip)
+            lr = warmup_cosine(
+                step,
+                n_steps=settings.steps,
+                warmup=max(1, settings.steps // 20),
+                peak=settings.rate,
+                floor=settings.rate / 10,
+            )
+            optimizer.step(grads, lr=lr)
+            tuned.zero_grad()
+            row = {"step": step + 1, "loss": float(loss.item()), "lr": lr, "tokens": int((targets != IGNORE).sum())}
+            result.history.append(row)
+            note(row)
+        result.seconds = time.perf_counter() - begun
+        tuned.eval()
+        result.after = held_out_loss(tuned, data, settings.batch_size)
     return result
 
 

@@ -107,7 +107,7 @@ def save_adapter(model: Tuned, directory: Path | str, *, base: str | None = None
     Parameters
     ----------
     model
-        Of `wrap`, not merged.
+        Of `wrap`, not merged. Its numbers are stored as float32, as those of models are.
     directory
         Made if absent; its two files are replaced, each whole or not at all.
     base

@@ -55,8 +55,8 @@ $\blacksquare$
 
 **Claim** `peft.one-zero-factor`. Let $\bar W = G^\top X$ be the gradient that $W$ would have.
 
-1. If $B = 0$, then $\bar A = 0$ and $\bar B = s\, \bar W A^\top$; if the rows of $A$ are linearly independent and some
-   row of $\bar W$ is a combination of them other than zero, $\bar B \ne 0$.
+1. If $B = 0$, then $\bar A = 0$ and $\bar B = s\, \bar W A^\top$, which is zero exactly if every row of $\bar W$ is
+   perpendicular to every row of $A$.
 2. If $A = 0$ and $B = 0$, then $\bar A = 0$ and $\bar B = 0$, whatever the loss. Every method whose step is a function
    of present and past gradients, and zero if these are zero, stays there for ever.
 3. From $B = 0$, a step of gradient descent with the rate $\eta$ leaves $A$ as it is and changes the weights $W + s B A$
@@ -65,10 +65,9 @@ $\blacksquare$
 $$-\eta\, s^2\, \bar W A^\top A. \qquad \text{(E4)}$$
 
 **Proof.** (E3), with $\bar H = s\, G B$: it vanishes with $B$, and $\bar A = \bar H^\top X$ with it; $\bar B = s\,
-G^\top X A^\top = s\, \bar W A^\top$ vanishes with $A$. In (1), let row $w$ of $\bar W$ be $A^\top c \ne 0$. Row $w$ of
-$\bar W A^\top$ is $A w = A A^\top c$; were it zero, $c \cdot A A^\top c = |A^\top c|^2$ would be too. (2) By induction
-all gradients are zero and no step is made. (3) $B$ becomes $-\eta \bar B = -\eta\, s\, \bar W A^\top$, and $s B A$ is
-(E4). $\blacksquare$
+G^\top X A^\top = s\, \bar W A^\top$ vanishes with $A$. In (1), the entries of $\bar W A^\top$ are the products of a
+row of $\bar W$ with a row of $A$, and $s \ne 0$. (2) By induction all gradients are zero and no step is made. (3) $B$
+becomes $-\eta \bar B = -\eta\, s\, \bar W A^\top$, and $s B A$ is (E4). $\blacksquare$
 
 So the first step is the step of full fine-tuning, $-\eta \bar W$, with every row multiplied by $s^2 A^\top A$: what it
 would do to inputs is kept for the $r$ directions in the span of the rows of $A$ and lost for the others. $A$ begins at
@@ -95,6 +94,7 @@ QLoRA (T. Dettmers and others, 2023) keeps the frozen $W$ in four bits.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,10 +157,10 @@ class LoRA:
             raise ValueError(f"alpha is a positive number, got {alpha!r}: the rank, or twice the rank, is usual")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is the probability of dropping a number and lies in [0, 1), got {self.dropout}")
-        targets = LINEAR_PARTS if self.targets == "all" else self.targets
+        targets = LINEAR_PARTS if isinstance(self.targets, str) and self.targets == "all" else self.targets
         if isinstance(targets, str):
             targets = (targets,)
-        targets = tuple(targets)
+        targets = tuple(targets) if isinstance(targets, Iterable) else (targets,)
         unknown = [name for name in targets if name not in LINEAR_PARTS]
         if unknown or not targets:
             raise ValueError(

@@ -107,7 +107,8 @@ def merge(model: Tuned, *, keep: bool = True) -> None:
     """
     Add the updates to the weights, in new arrays; the model that was wrapped is not changed.
 
-    The factors stay in the model, and are not used while it is merged: their `scale` is zero.
+    The factors stay in the model, and are not used while it is merged: their `scale` is zero, and they are frozen,
+    since the loss does not lead to them. To train on, `unmerge`.
 
     Parameters
     ----------
@@ -128,10 +129,14 @@ def merge(model: Tuned, *, keep: bool = True) -> None:
     for name, layer in layers.items():
         base, change = layer.base.weight, layer.update()
         model.merged[name + ".scale"] = np.array(layer.scale)
+        factors = (layer.lora_A, layer.lora_B)
+        model.merged[name + ".trained"] = np.array([factor.requires_grad for factor in factors])
         if keep:
             model.merged[name] = base.data
         layer.base.weight = _frozen(base.data + change)
         layer.scale = 0.0
+    for layer in layers.values():  # after all flags are read: layers may share a factor
+        layer.lora_A.requires_grad = layer.lora_B.requires_grad = False
 
 
 def unmerge(model: Tuned) -> None:
@@ -155,6 +160,8 @@ def unmerge(model: Tuned) -> None:
         raise ValueError("this model is not merged")
     for name, layer in layers.items():
         layer.scale = float(model.merged[name + ".scale"])
+        for factor, trained in zip((layer.lora_A, layer.lora_B), model.merged[name + ".trained"], strict=True):
+            factor.requires_grad = bool(trained)
         kept = model.merged.get(name)
         layer.base.weight = _frozen(layer.base.weight.data - layer.update() if kept is None else kept)
     model.merged = None

@@ -94,7 +94,7 @@ return $\lambda w \ne 0$ by (E2). $\blacksquare$
 
 So prefix tuning can express what prompt tuning can, with $2 L H_{kv} D / C$ times its numbers, and both contain every
 prompt of $n$ real tokens. It also says how to compute a soft prompt cheaply: not as $n$ more rows in every text of a
-batch, but once for the batch, and for use once for all. `Prompted` does that. And since a prefix is never neutral
+batch, but once for the batch. `Tuned` does that. And since a prefix is never neutral
 (`peft.prefix-limits`), there is no exact identity to begin from. What can be had exactly is the model *with a prompt in
 front*: rows, or keys and values, of real tokens.
 

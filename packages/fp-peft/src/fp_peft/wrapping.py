@@ -69,7 +69,7 @@ recompute activations save that memory too.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,9 @@ class Tuned(Transformer):
     """
     A model with something added; `wrap` makes it.
 
-    It is used as any `Transformer`: `loss`, `generate`, caches.
+    It is used as any `Transformer`: `loss`, `generate`, caches. Its `config` is that of the base, except that
+    `context_length` counts the positions that a prefix or prompt leaves for a text, so that whoever cuts texts into
+    windows cuts them short enough.
 
     Attributes
     ----------
@@ -125,7 +127,7 @@ class Tuned(Transformer):
         """The residual stream of the text, in front of the first block and behind each."""
         if self.prefix_length:
             past = 0 if cache is None else cache.length
-            limit = self.config.context_length - self.prefix_length
+            limit = self.config.context_length
             if np.ndim(ids) == 2 and past + np.shape(ids)[1] > limit:
                 raise ValueError(
                     f"a prefix of {self.prefix_length} leaves {limit} of the model's positions for the text, got "
@@ -231,7 +233,7 @@ def wrap(model: Transformer, method: Method, *, rng: np.random.Generator | None 
     236
     """
     if not isinstance(model, Transformer) or isinstance(model, Tuned):
-        what = "is wrapped already: merge it first, or wrap the model that it was made from"
+        what = "is wrapped already: wrap the model that it was made from, or what merged_model makes of it"
         raise TypeError(
             f"this model {what}"
             if isinstance(model, Tuned)
@@ -292,6 +294,7 @@ def _add_prefix(
     tuned: Tuned, model: Transformer, method: PrefixTuning | PromptTuning, rng: np.random.Generator | None
 ) -> None:
     n = method.length
+    tuned.config = replace(tuned.config, context_length=tuned.config.context_length - n)
     for block in tuned.blocks:
         block.attention = PrefixedAttention.around(block.attention, n)
     if tuned.positions is not None:
