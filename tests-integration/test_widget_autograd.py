@@ -157,6 +157,8 @@ MISTAKES = [  # the text, what stands where its reading stopped, words of the se
     ("x ^ 2", "^", "a power is written **"),
     ("x × y", "×", "a product is written *"),
     ("x $ y", "$", "has no meaning"),
+    ("x² + 1", "²", "a square is written ** 2"),
+    ("toString(x)", "toString", "If a product is meant, write toString * ( … )."),
     ("x + 🙂", "🙂", "has no meaning"),
     ("+x", "+", "no plus sign of its own"),
     ("x * / y", "/", "“/” stands here"),
@@ -499,6 +501,15 @@ def test_a_damaged_link_opens_a_page_that_works(opened, fragment):
     write(page, "x*y", x=2, y=5)
     page.get_by_role("button", name="End").click()
     assert table(page) == {"x": (2, 5, False), "y": (5, 2, False), "v3": (10, 1, False)}
+
+
+@pytest.mark.slow
+def test_any_name_can_be_an_input(opened):
+    page = opened(FILE + "#f=constructor*__proto__&at=constructor:2,__proto__:5")
+    page.get_by_role("button", name="End").click()
+    assert table(page) == {"constructor": (2, 5, False), "__proto__": (5, 2, False), "v3": (10, 1, False)}
+    page.locator("#expression").fill("valueOf*toString")  # with values that nobody gave, at the same step
+    assert table(page)["v3"] == (1, 1, False)
 
 
 @pytest.mark.slow

@@ -488,6 +488,8 @@ def test_scores_are_changed_added_removed_and_cut(page):
         ("#k", "9", "top_k must lie between 1 and the vocabulary's 8 tokens, got 9. Leave it out to keep all."),
         ("#p", "1.5", "top_p is a probability mass in (0, 1], got 1.5. Leave it out to keep all tokens."),
         ("#t", "warm", "“warm” is no number."),
+        ("#t", "0,5", "“0,5” is no number. The decimal sign is a point."),
+        ("#t", "", "A number is needed here."),
     ],
 )
 def test_what_python_refuses_the_page_refuses_and_keeps_what_it_had(browser, addresses, field, text, sentence):

@@ -13,8 +13,10 @@
         ["a small network", "h1 = tanh(dot([a1, a2], [x1, x2], a0))\nh2 = tanh(dot([b1, b2], [x1, x2], b0))\np = dot([c1, c2], [h1, h2], c0)\n(p - y)**2",
             { a1: 0.5, a2: -1, x1: 1, x2: 2, a0: 0.1, b1: -0.7, b2: 0.3, b0: 0, c1: 1.2, c2: -0.8, c0: 0.2, y: 1 }],
     ];
+    /** Values by name, of any name: other objects have a `constructor` and a `__proto__` already. */
+    const named = (values) => Object.assign(Object.create(null), values);
     const DEFAULTS = [0.5, 2, -1, 1.5, -0.5, 3], LEAST = 0.85, MOST = 2;
-    const state = { program: null, nodes: [], values: {}, step: 0, timer: 0, picture: null, scale: 1, shape: "", fitted: true };
+    const state = { program: null, nodes: [], values: named(), step: 0, timer: 0, picture: null, scale: 1, shape: "", fitted: true };
 
     // --- given: the expression and its inputs
 
@@ -98,7 +100,7 @@
         pause();
         $("expression").value = text;
         $("expression").rows = Math.min(Math.max(text.split("\n").length, 2), 8);
-        state.values = { ...values };
+        state.values = named(values);
         state.step = step;
         state.shape = "";
         compute();
@@ -239,7 +241,7 @@
 
     function restore() {
         written = location.hash;
-        const given = new URLSearchParams(written.slice(1)), text = given.get("f"), values = {};
+        const given = new URLSearchParams(written.slice(1)), text = given.get("f"), values = named();
         if (text === null) return choose(0);
         for (const pair of (given.get("at") ?? "").split(",")) {
             const cut = pair.lastIndexOf(":"), x = pair.slice(cut + 1);

@@ -4,8 +4,8 @@
 ((autograd) => {
     const FUNCTIONS = ["exp", "log", "tanh", "sigmoid", "relu"];
     const ELSE = { sqrt: "u ** 0.5", ln: "log(u)", pow: "u ** v", square: "u ** 2", softplus: "log(1 + exp(u))", max: "relu(u - v) + v", abs: "relu(u) + relu(-u)" };
-    const SIGNS = { "^": "a power is written **", "×": "a product is written *", "·": "a product is written *", "÷": "a quotient is written /", "−": "a minus is written -", "√": "a root is written u ** 0.5" };
-    const TOKEN = /(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?<name>[\p{L}_][\p{L}\p{N}_]*)|(?<sign>\*\*|[-+*/()[\],.=;\n])/uy;
+    const SIGNS = { "^": "a power is written **", "×": "a product is written *", "·": "a product is written *", "÷": "a quotient is written /", "−": "a minus is written -", "√": "a root is written u ** 0.5", "²": "a square is written ** 2", "³": "a cube is written ** 3" };
+    const TOKEN = /(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?<name>[\p{L}_][\p{L}\p{Nd}_]*)|(?<sign>\*\*|[-+*/()[\],.=;\n])/uy;
     const DEEPEST = 100, LONGEST = 4000;
 
     /** Why an expression has no value, in words, and where in the text: from `at` up to `end`. */
@@ -121,7 +121,7 @@
                 return { kind: "call", op: word, args: [bracket()], at, end };
             }
             if (peek("(")) {
-                const hint = ELSE[word] ? `Write ${ELSE[word]}.` : `If a product is meant, write ${word} * ( … ).`;
+                const hint = Object.hasOwn(ELSE, word) ? `Write ${ELSE[word]}.` : `If a product is meant, write ${word} * ( … ).`;
                 throw new Stop(`${word} is none of the functions ${FUNCTIONS.join(", ")} and dot. ${hint}`, at, end);
             }
             if (!named.has(word) && !inputs.has(word)) inputs.set(word, at);

@@ -419,11 +419,16 @@
         }
     }
 
+    function noNumber(text) {
+        if (text.trim() === "") return "A number is needed here.";
+        return `“${text}” is no number.${/^\s*[-+−]?\d*,\d+\s*$/.test(text) ? " The decimal sign is a point." : ""}`;
+    }
+
     function onField(id, change) {
         at(id).addEventListener("input", () => {
             const text = at(id).value, value = number(text);
             if (text.trim() === "" && id in CUTS) become({ ...state, [id]: null }, { field: at(id) });
-            else if (Number.isNaN(value)) complain(`“${text}” is no number.`, at(id));
+            else if (Number.isNaN(value)) complain(noNumber(text), at(id));
             else change(value);
         });
         at(id).addEventListener("blur", () => {
@@ -488,7 +493,7 @@
             become({ ...state, source: "hand", tokens: state.tokens.with(id, target.value) });
         } else {
             const value = number(target.value);
-            if (Number.isNaN(value)) complain(`“${target.value}” is no number.`, target);
+            if (Number.isNaN(value)) complain(noNumber(target.value), target);
             else become({ ...state, source: "hand", logits: state.logits.with(id, value) }, { field: target });
         }
     }

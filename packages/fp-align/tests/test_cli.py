@@ -144,7 +144,7 @@ def test_examples_that_do_not_fit_are_refused_before_the_first_step(folder, tmp_
 
 
 def test_a_reward_model_of_another_vocabulary_is_refused(folder, steps, tmp_path):
-    model, tokenizer = directories.open_model(folder / "sft")
+    _, tokenizer = directories.open_model(folder / "sft")
     characters = sorted(set(tokenizer.alphabet) - {"x"} | {"Q"})  # as many, and other ids
     other = CharTokenizer(characters)
     scorer, _ = directories.open_reward(folder / "reward")

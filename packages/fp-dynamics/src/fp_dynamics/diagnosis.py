@@ -48,15 +48,15 @@ half of the time, a little. So a rise counts from 0.05 nats on, five percent of 
 step counts too if its loss is above the *first* one by more than a quarter nat: a model that does worse than before it
 learned was brought there by its steps, each good for its own batch or not. (A model that was trained before finds some
 batches easier than others, and the first may be one of the easy. So if the first loss is half a nat below $\ln V$, or
-$V$ is unknown, the quarter nat is four deviations of the noise, if that is more, but never more than two nats.) A loss
-that is not finite counts if others rose before; if none did, the rate is not to blame. Looked at are steps at half the largest rate
-or more; and if the run began at such a rate, only those after its first fifth, for its beginning is judged by the rule
-about warmup. Where the loss after the step was not recorded, the second sign alone has to do.
+$V$ is not known, the quarter nat becomes four deviations of the noise, if that is more, but never more than 1.6 nats.)
+A loss that is not finite counts if others rose before; if none did, the rate is not to blame. Looked at are steps at
+half the largest rate or more; and if the run began at such a rate, only those after its first fifth, for its beginning
+is judged by the rule about warmup. Where the loss after the step was not recorded, the second sign alone has to do.
 
 **The first steps** are another matter: AdamW's first step moves each number by the whole rate, whatever the gradient
 (`optim.adam-first-step`). A run lacks warmup if it starts at half its largest rate or more, does well later at the same
 rate, and at first (in the first fifth) its loss rises above the first one by more than four deviations of the later
-noise and a quarter nat. Two weaker signs together do as well. A first step of $\rho$ times the length of the weights
+noise (six, if the model is not known to be new) and a quarter nat. Two weaker signs together do as well. A first step of $\rho$ times the length of the weights
 makes them at least $\rho - 1$ times as long as what was drawn: for $\rho > 1$ nothing of that has to be left, and for
 $\rho > 3$ it is less than half of what there is. So $\rho > 1$ counts if one of these steps raised its own batch's
 loss, and $\rho > 3$ if the loss rises above the first by one deviation.
@@ -109,7 +109,7 @@ __all__ = ["Finding", "Diagnosis", "diagnose"]  # the order of the page
 
 LEAK, COPYING, COSINE, SPREAD, RISING, DEAD, FIRST = 1e-3, 1.0, 0.99, 1e-2, 0.2, 0.5, 1.0
 NOISES, RISE, OVERSHOOT = 4.0, 0.25, 0.05  # deviations; nats; nats
-TRAINED, LOUD, INPUTS = 0.5, 0.5, 16  # nats below ln V; nats; what a unit is shown before it is called dead
+TRAINED, LOUD, INPUTS = 0.5, 0.4, 16  # nats below ln V; nats; what a unit is shown before it is called dead
 SEVERITIES = ("error", "warning", "note")
 LEAST = 10  # steps, for a share of them to say something
 
@@ -186,9 +186,14 @@ class _Case:
         return None if V is None else float(self.loss[0]) - math.log(V)
 
     @property
+    def untrained(self) -> bool:
+        """Whether the model is known to have begun without any knowledge."""
+        return self.excess is not None and self.excess > -TRAINED
+
+    @property
     def rise(self) -> float:
         """How far above the first loss a step stands that did worse than before the run, and not by chance."""
-        if self.excess is not None and self.excess > -TRAINED:
+        if self.untrained:
             return RISE  # a model that knows nothing finds all batches equally hard
         with np.errstate(invalid="ignore"):
             jumps = np.abs(np.diff(self.loss))
@@ -365,7 +370,7 @@ def _no_warmup(case: _Case) -> Verdict:
     rise, where = float(highest.max()) - case.loss[0], case.steps[1 + int(highest.argmax())]
     ratios = {name: v["update_ratio"] for name, v in case.records[0].get("layers", {}).items() if "update_ratio" in v}
     largest = max(ratios, key=lambda name: ratios[name], default="")
-    threshold = max(NOISES * noise, RISE)
+    threshold = max((NOISES if case.untrained else 1.5 * NOISES) * noise, RISE)
     overshot = np.flatnonzero(case.after[:window] > case.loss[:window] + OVERSHOOT)
     ratio = ratios.get(largest, 0.0)
     whole = (ratio > 1 and len(overshot) > 0) or (ratio > 3 and rise > noise)

@@ -286,7 +286,7 @@ def _figure(
 
     marks = []
     for value in _ticks(low, high):
-        shown = 10.0**value if logarithmic else value
+        shown = 10.0 ** min(value, 308.0) if logarithmic else value  # the largest power of ten that a float holds
         _, py = at(first, shown)
         marks.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{py}" y2="{py}"/>')
         marks.append(f'<text x="{LEFT - 6}" y="{py + 4}" text-anchor="end">{shown:.3g}</text>')

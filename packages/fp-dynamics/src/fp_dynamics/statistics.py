@@ -118,8 +118,8 @@ def activation_statistics(
     -------
     dict
         `activation_mean` and `activation_std` of what came out; `inputs`, how many the units were shown; `dead_share`,
-        the share of units that pass no gradient for any of them; and, of all entries, `zero_share` (relu), `saturated_share` (tanh, sigmoid), or
-        `gate_mean`, `closed_share` and `open_share` (silu, gelu).
+        the share of units that pass no gradient for any of them; and, of all entries, `zero_share` (relu),
+        `saturated_share` (tanh, sigmoid), or `gate_mean`, `closed_share` and `open_share` (silu, gelu).
 
     Raises
     ------

@@ -36,8 +36,7 @@ clipped to length one; weights that are few and begin near zero are not decayed.
 | file | contents |
 | --- | --- |
 | `adapter/` | what was added, in the layout of `peft` (`fp_peft.interchange`) |
-| `model/` | if asked for: the merged model, which `fp-capstone generate` and every other program open; always for
-`full` |
+| `model/` | for `full`, and with `--merge`: the model, which `fp-capstone generate` and every other program open |
 | `metrics.csv` | step, loss, rate, tokens |
 | `finetune.json` | the settings, and the losses before and after |
 

@@ -11,15 +11,13 @@ You need: `fp_peft.wrapping`, `fp_transformer.checkpoint`.
 
 | method | `peft_type` | arrays |
 | --- | --- | --- |
-| `LoRA` | `LORA` | `base_model.model.` + the layer's name in the base + `.lora_A.weight` $(r, n)$, `.lora_B.weight`
-$(m, r)$ |
-| `PrefixTuning` | `PREFIX_TUNING` | `prompt_embeddings`, $(n, 2 L H_{kv} D)$: for each layer its keys, then its values
-|
+| `LoRA` | `LORA` | for each layer `lora_A.weight`, $(r, n)$, and `lora_B.weight`, $(m, r)$ |
+| `PrefixTuning` | `PREFIX_TUNING` | `prompt_embeddings`, $(n, 2 L H_{kv} D)$: of each layer keys, then values |
 | `PromptTuning` | `PROMPT_TUNING` | `prompt_embeddings`, $(n, C)$ |
 | `Adapter` | `FP_ADAPTER`, of this package: `peft` has none | this package's names |
 
-In Llama the layer is called `model.layers.0.self_attn.q_proj`, in GPT-2 `transformer.h.0.attn.c_attn`, and there begins
-a difficulty.
+In front of the names of factors stands `base_model.model.` and the layer's name in the base. In Llama it is called
+`model.layers.0.self_attn.q_proj`, in GPT-2 `transformer.h.0.attn.c_attn`, and there begins a difficulty.
 
 ## One matrix or three
 
