@@ -62,3 +62,10 @@ def test_a_report_that_cannot_be_written(run, tmp_path):
     result = call("report", run, "--output", tmp_path / "nowhere" / "x.html")
     assert result.exit_code == 1 and "nowhere" in result.stderr and result.stderr.count("\n") == 1
     assert "below 1" in call("report", run, "--smoothing", "1").stderr
+
+
+def test_a_run_without_losses_and_one_with_enormous_numbers_have_a_report(run):
+    (run / "metrics.csv").write_text("step,lr\n1,0.1\n2,0.1\n")
+    assert call("report", run).exit_code == 0
+    (run / "metrics.csv").write_text("step,train_loss,grad_norm\n1,1e300,1e308\n2,1e300,1e308\n")
+    assert call("report", run).exit_code == 0

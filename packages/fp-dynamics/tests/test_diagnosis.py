@@ -247,3 +247,33 @@ def test_a_diagnosis_reads_like_a_letter():
 def test_numbers_of_numpy_do():
     records = [{key: np.float64(value) for key, value in record.items()} for record in calm()]
     assert names(records) == []
+
+
+def test_a_loss_that_is_no_number_is_not_blamed_on_the_rate_unless_others_rose():
+    assert names(calm(loss=lambda k, x: math.nan)) == ["not finite"]
+    assert names(calm(loss=lambda k, x: x if k < 30 else math.nan)) == ["not finite"]
+    rose = names(calm(loss=lambda k, x: x if k < 20 else 9.0 if k < 25 else math.nan))
+    assert rose[:2] == ["rate too high", "not finite"]
+
+
+def test_a_model_that_was_trained_before_has_noisy_losses_and_large_scores():
+    noise = np.random.default_rng(500).normal(0, 0.25, 60)
+    noise[0] = -0.5  # the first batch was an easy one
+    scores = [{"score_std": 9.0, "score_ratio": 4.0, "d_head": 16}]
+
+    def records(first, rising=0.0):
+        found = [{"step": k + 1, "loss": first + e + rising * (k > 20), "lr": 0.1} for k, e in enumerate(noise)]
+        found[0]["probes"] = {"vocab_size": 40, "scores": scores}
+        return found
+
+    found = diagnose(records(1.5))
+    assert found == [] and "trained before" in found.unexamined["missing 1/sqrt(d)"]
+    assert names(records(1.5, rising=4.0)) == ["rate too high"]
+    assert "missing 1/sqrt(d)" in names(records(math.log(40) + 0.5))
+
+
+def test_of_few_inputs_no_unit_is_called_dead():
+    def layers(inputs):
+        return lambda k: {"f": {"activation": "relu", "dead_share": 0.6, "inputs": inputs}}
+
+    assert names(calm(layers=layers(1))) == [] and names(calm(layers=layers(64))) == ["dead ReLUs"]

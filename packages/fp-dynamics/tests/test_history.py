@@ -244,3 +244,33 @@ def test_bytes_that_are_no_text_are_named(run):
     (run / "metrics.csv").unlink()
     with pytest.raises(ValueError, match=r"settings\.toml cannot be read"):
         RunHistory(run).settings  # noqa: B018
+
+
+@pytest.mark.parametrize("row", ["inf,4.0", "1e400,4.0", "1," + "9" * 200_000])
+def test_rows_that_a_table_may_hold_but_no_step(tmp_path, row):
+    (tmp_path / "settings.toml").write_text("")
+    (tmp_path / "metrics.csv").write_text(f"step,train_loss\n{row}\n")
+    with pytest.raises(ValueError, match=r"metrics\.csv"):
+        RunHistory(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[1]", '{"loss": 1}', '{"step": Infinity}', '{"step": 1, "layers": null}', '{"step": 1, "layers": {"a": null}}',
+     '{"step": 1, "layers": {"a": {"update_ratio": "x"}}}', '{"step": 1, "probes": 3}', '{"step": 1, "loss": null}'],
+)  # fmt: skip
+def test_lines_of_layers_that_no_recorder_wrote(tmp_path, line):
+    (tmp_path / "settings.toml").write_text("")
+    (tmp_path / "layers.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError, match=r"layers\.jsonl has a line that cannot be read"):
+        RunHistory(tmp_path)
+
+
+def test_what_other_programs_left_in_a_run_is_passed_over(tmp_path):
+    (tmp_path / "settings.toml").write_text("")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"vocab_size": 0}')
+    for text in ('{"baselines": null}', '{"baselines": [1]}', '{"baselines": [{"order": 2, "loss": NaN}, {}]}'):
+        (tmp_path / "report.json").write_text(text)
+        history = RunHistory(tmp_path)
+        assert history.baselines == {} and history.vocab_size is None

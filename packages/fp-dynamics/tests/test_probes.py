@@ -233,3 +233,14 @@ def test_short_texts_are_refused(probed):
 def test_a_vector_has_no_spread(unshaped):
     with pytest.raises(ValueError, match="several rows"):
         spread(np.ones((1, 5)))
+
+
+def test_a_gradient_of_nothing_but_zeros_is_not_called_stale():
+    config = TransformerConfig.gpt2(vocab_size=7, context_length=8, n_layers=1, n_heads=2, d_model=8)
+    model, ids = Transformer(config, rng=np.random.default_rng(0)), np.zeros((2, 5), np.int64)
+    for p in model.named_parameters().values():
+        p.data[...] = 0
+    loss = model.loss
+    model.loss = lambda ids, targets: loss(ids, targets) * 0.0
+    model.loss(ids, ids).backward()
+    assert probe_gradient(model, ids, ids) == {}

@@ -10,6 +10,7 @@ from fp_dynamics.recorder import Recorder, loss_and_gradients, named_arrays
 from fp_neural.activations import ReLU, Tanh
 from fp_neural.layers import Linear, Sequential
 from fp_optim import SGD, AdamW
+from fp_transformer.checkpoint import to_arrays
 
 
 def optimizer_of(model, kind=AdamW, lr=1e-2, **options):
@@ -201,3 +202,33 @@ def test_bad_input_is_refused(small, batch, shapes_unchecked):
         arrays.step(1.0, update=print)
     with pytest.raises(TypeError, match="a language model has loss_and_grads"):
         loss_and_gradients({"a": np.ones(2)}, *batch)
+
+
+def test_what_is_frozen_stands_still_though_the_optimizer_decays(small, batch):
+    model = small("llama")
+    frozen = [name for name in named_arrays(model) if "attention" in name]
+    for name, parameter in model.named_parameters().items():
+        parameter.requires_grad = name not in frozen
+    before = {name: array.copy() for name, array in named_arrays(model).items()}
+    record = trained(model, Recorder(model, optimizer_of(model, weight_decay=0.1)), batch)[-1]
+    moved = {name for name, array in named_arrays(model).items() if not np.array_equal(array, before[name])}
+    assert moved == before.keys() - set(frozen)
+    assert record["layers"]["blocks.0.attention.q_proj"]["update_norm"] == 0
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_is_observed_stands_beside_the_weights_of_the_same_layer(small, batch, family):
+    class ByHand:
+        def __init__(self, module):
+            self.config, self.arrays = module.config, to_arrays(module)
+
+        def parameters(self):
+            return self.arrays
+
+    model = ByHand(small(family))
+    recorder = Recorder(model, optimizer_of(model))
+    recorder.observe(batch[0])
+    layers = recorder.step(1.0, {name: np.ones_like(a) for name, a in model.arrays.items()})["layers"]
+    norms = ("input_layernorm", "post_attention_layernorm") if family == "llama" else ("ln_1", "ln_2")
+    for name in (f"{'model.layers' if family == 'llama' else 'transformer.h'}.0.{norm}" for norm in norms):
+        assert {"weight_norm", "output_rms"} <= layers[name].keys()

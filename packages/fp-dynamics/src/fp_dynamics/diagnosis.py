@@ -56,10 +56,10 @@ is judged by the rule about warmup. Where the loss after the step was not record
 **The first steps** are another matter: AdamW's first step moves each number by the whole rate, whatever the gradient
 (`optim.adam-first-step`). A run lacks warmup if it starts at half its largest rate or more, does well later at the same
 rate, and at first (in the first fifth) its loss rises above the first one by more than four deviations of the later
-noise (six, if the model is not known to be new) and a quarter nat. Two weaker signs together do as well. A first step of $\rho$ times the length of the weights
-makes them at least $\rho - 1$ times as long as what was drawn: for $\rho > 1$ nothing of that has to be left, and for
-$\rho > 3$ it is less than half of what there is. So $\rho > 1$ counts if one of these steps raised its own batch's
-loss, and $\rho > 3$ if the loss rises above the first by one deviation.
+noise (six, if the model is not known to be new) and a quarter nat. Two weaker signs together do as well. A first step
+of $\rho$ times the length of the weights makes them at least $\rho - 1$ times as long as what was drawn: for $\rho > 1$
+nothing of that has to be left, and for $\rho > 3$ it is less than half of what there is. So $\rho > 1$ counts if one of
+these steps raised its own batch's loss, and $\rho > 3$ if the loss rises above the first by one deviation.
 
 **Dead units** are judged on the last batch measured, if it has at least 16 inputs: of a single one half of all relus
 are shut, and of $n$ independent ones $2^{-n}$. By `dynamics.dead-unit` nothing of them is learned any more. A
@@ -207,7 +207,7 @@ class _Case:
         if len(at) < LEAST or not math.isfinite(self.loss[0]):
             return None
         overshot = self.loss > self.loss[0] + self.rise
-        if np.isfinite(self.after[at]).any():
+        if not np.isnan(self.after[at]).all():
             overshot |= self.after > self.loss + OVERSHOOT
         if (overshot & np.isfinite(self.loss)).any():  # what rose before has ended in this
             overshot |= ~np.isfinite(self.loss)

@@ -71,6 +71,7 @@ svg { width: 100%; height: auto; display: block } svg text { fill: var(--dim); f
 table { border-collapse: collapse; display: block; overflow-x: auto } td, th { padding: .15rem .8rem .15rem 0;
   text-align: left; vertical-align: top } th { font-weight: 600 } .error { color: var(--error) }
 .warning { color: var(--warning) } details { margin-top: 2rem }
+@media (max-width: 40rem) { svg text { font-size: 18px } }
 """
 
 LAYER_FIGURES = (
