@@ -164,8 +164,6 @@ tokens meet, so $M$ counts those that one token is multiplied with.
 
 from dataclasses import asdict, dataclass
 
-from fp_attention.kv_cache import cache_bytes
-from fp_attention.scaled_dot import _rows as rows_of_a_strip
 from fp_transformer.config import TransformerConfig
 
 __all__ = [  # the order of the page
@@ -396,6 +394,8 @@ def decode_bytes(config: TransformerConfig, past: int, *, batch: int = 1, itemsi
         If a number is not positive, or `past` is negative.
     """
     _check(batch=batch, itemsize=itemsize)
+    from fp_attention.kv_cache import cache_bytes  # here: whoever only counts does without the kernels
+
     cache = cache_bytes(config.n_layers, config.n_kv_heads, config.d_head, past, batch, itemsize=_BYTES)
     return float(itemsize * matrix_parameters(config) + cache)
 
@@ -576,6 +576,8 @@ def summary(config: TransformerConfig, batch: int = 1, length: int | None = None
         "output": parts["output"],
     }
     held = _held(config, T)
+    from fp_attention.kv_cache import cache_bytes
+
     cache = cache_bytes(1, config.n_kv_heads, config.d_head, T, itemsize=_BYTES)
     rows = [
         Row(
@@ -615,6 +617,8 @@ def _held(config: TransformerConfig, T: int) -> dict[str, int]:
     C, F, H, llama = config.d_model, config.d_ff, config.n_heads, config.is_llama
     KD = config.n_kv_heads * config.d_head
     norm = T * (C + (1 if llama else 2))
+    from fp_attention.scaled_dot import _rows as rows_of_a_strip
+
     r = rows_of_a_strip(H // config.n_kv_heads, T)
     scores = sum((min(first + r, T) - first) * min(first + r, T) for first in range(0, T, r))
     return {
