@@ -63,15 +63,12 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from fp_capstone.memory import HEAP, Memory
+from fp_capstone.memory import HEAP, PIECE, Memory
 
 __all__ = ["gelu", "gelu_backward", "swiglu", "swiglu_backward"]
 
 _A = math.sqrt(2 / math.pi)
 _B = 0.044715
-
-
-PIECE = 2**16  # numbers: a few arrays of as many fit into a core's cache
 
 
 def gelu(

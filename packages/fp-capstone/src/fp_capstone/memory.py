@@ -54,6 +54,7 @@ __all__ = ["Memory", "Heap", "HEAP", "Arena"]  # the order of the page
 
 FIRST = 2**20  # bytes of the first buffer
 LINE = 64  # bytes that the processor moves at once
+PIECE = 2**16  # numbers: a few arrays of as many fit into a core's cache
 
 
 @runtime_checkable

@@ -102,7 +102,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fp_capstone.linear import column_sums, ones
-from fp_capstone.memory import HEAP, Memory
+from fp_capstone.memory import HEAP, PIECE, Memory
 
 __all__ = ["rms_norm", "rms_norm_backward", "layer_norm", "layer_norm_backward"]
 
@@ -282,9 +282,6 @@ def _backward(
         dx_rows *= r[rows]
     memory.release(mark)
     return dx
-
-
-PIECE = 2**16  # numbers: a few arrays of as many fit into a core's cache
 
 
 @lru_cache(maxsize=64)
